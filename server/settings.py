@@ -1,0 +1,134 @@
+"""Every setting: one frozen dataclass, read from the environment and the command line in one function.
+
+The environment variable of a setting is its name in capitals; units are in the names. 0 switches a limit off
+where the unit says so. README's table is made of this file (`python -m server --print-settings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from .errors import ConfigError
+
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+
+
+def _setting(default: Any, unit: str, why: str, choices: tuple[str, ...] = (), *, minimum: float = 0) -> Any:
+    return field(default=default, metadata={"unit": unit, "why": why, "choices": choices, "minimum": minimum})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator can choose. Values are checked by `read_settings`, not here."""
+
+    host: str = _setting("127.0.0.1", "address", "loopback: `AUTH=local` listens nowhere else")
+    port: int = _setting(8000, "port", "what newcomers try first; 0 takes a free one")
+    data: str = _setting("data", "folder", "the database and the cookie key live here")
+    agents: str = _setting("", "TOML file", "empty: the documents agent alone")
+    documents: str = _setting("", "folder", "empty: this project's own README and docs")
+    no_docs: bool = _setting(False, "switch", "start without indexing documents")
+    allow_anyone: bool = _setting(False, "switch", "let `AUTH=local` listen beyond loopback, for trusted networks")
+    log_level: str = _setting(
+        "info", "level", "one line per start, stop and fault", ("debug", "info", "warning", "error")
+    )
+
+    auth: str = _setting("local", "way", "one's own machine; DESIGN of identity in README", ("local", "visitor", "proxy"))
+    trusted_proxies: str = _setting("127.0.0.1,::1", "addresses", "only these may say who the user is (`AUTH=proxy`)")
+    secret_key: str = _setting("", "text", "signs visitor cookies; empty: made once and kept in the data folder")
+    admins: str = _setting("", "user ids", "who may see all sessions (`AUTH=proxy`)")
+    allowed_origins: str = _setting("", "origins", "other sites whose pages may call us; exact, comma-separated")
+
+    durability: str = _setting(
+        "normal", "mode", "`normal` survives a killed process, `full` a power cut too (one fsync a batch)", ("normal", "full")
+    )
+    storage_timeout_seconds: float = _setting(5.0, "seconds", "how long a POST waits for its commit before 503", minimum=0.1)
+    slow_commit_ms: float = _setting(100.0, "ms", "a commit slower than this is logged: the disk is in trouble")
+    journal_pending_bytes: int = _setting(1 << 20, "bytes", "a run waits while its session has more uncommitted", minimum=1024)
+    ring_bytes: int = _setting(256 << 10, "bytes", "newest frames kept in memory per busy session", minimum=1024)
+    resume_window_seconds: float = _setting(300.0, "seconds", "a finished run's deltas are kept this long for exact resumption")
+    log_kept_bytes: int = _setting(1 << 20, "bytes", "collapsed log kept per session after that; older cursors get a snapshot")
+
+    session_timeout_minutes: float = _setting(60.0, "minutes, 0 never", "an hour of silence ends a conversation")
+    cleanup_interval_seconds: float = _setting(60.0, "seconds", "expiry and log collapse lag by this much", minimum=0.05)
+    idle_memory_seconds: float = _setting(120.0, "seconds", "an idle session leaves memory after this, unnoticed")
+    tombstone_days: float = _setting(30.0, "days", "how long a deleted id answers 410 before it is forgotten")
+
+    max_sessions: int = _setting(100_000, "sessions, 0 none", "about 2 GB of disk at 20 KB a session")
+    max_sessions_per_user: int = _setting(100, "sessions, 0 none", "expired ones are cleared before refusing")
+    max_streams_per_session: int = _setting(100, "streams, 0 none", "tabs and devices of one conversation")
+    max_streams_per_user: int = _setting(1000, "streams, 0 none", "one client must not take every socket")
+    max_runs_per_user: int = _setting(100, "runs, 0 none", "runs cost what the agent costs")
+    max_queue: int = _setting(20, "messages", "a queue nobody reads is a mistake of the client")
+    max_message_chars: int = _setting(100_000, "characters", "about 25,000 tokens", minimum=1)
+    max_body_bytes: int = _setting(1 << 20, "bytes", "a message of the longest kind with room for options", minimum=1024)
+    max_import_bytes: int = _setting(64 << 20, "bytes", "an exported session is larger than a message", minimum=1024)
+    max_run_bytes: int = _setting(16 << 20, "bytes", "an agent that never stops must not fill the disk", minimum=1024)
+    body_timeout_seconds: float = _setting(15.0, "seconds", "a slow body must not hold a place", minimum=0.1)
+
+    run_timeout_seconds: float = _setting(600.0, "seconds, 0 never", "a hung agent must not lock its session")
+    stop_grace_seconds: float = _setting(2.0, "seconds", "between cancellations of an agent that ignores them", minimum=0.05)
+    send_timeout_seconds: float = _setting(30.0, "seconds", "a socket that takes nothing for this long is closed", minimum=0.1)
+    heartbeat_seconds: float = _setting(15.0, "seconds", "below the 30 s idle cut of common proxies", minimum=0.05)
+    stream_max_age_seconds: float = _setting(14_400.0, "seconds, 0 never", "streams rotate with jitter, so a deploy meets no storm")
+    drain_seconds: float = _setting(3.0, "seconds", "streams and runs get this long to end on SIGTERM")
+
+
+def read_settings(environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Return the settings of `environ`, with `overrides` (by field name, None ignored) winning.
+
+    Raises:
+        ConfigError: a value is not of its kind, or out of range; the message names the variable.
+    """
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        name = item.name.upper()
+        raw = (overrides or {}).get(item.name)
+        if raw is None:
+            raw = environ.get(name)
+        if raw is None:
+            continue
+        values[item.name] = _checked(name, raw, type(item.default), item.metadata)
+    return Settings(**values)
+
+
+def _checked(name: str, raw: Any, kind: type, metadata: Mapping[str, Any]) -> Any:
+    value = _parsed(name, raw, kind)
+    choices = metadata["choices"]
+    if choices and value not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    if kind in (int, float) and not metadata["minimum"] <= value < float("inf"):
+        raise ConfigError(f"{name} must be at least {metadata['minimum']:g}, not {value!r}")
+    return value
+
+
+def _parsed(name: str, raw: Any, kind: type) -> Any:
+    if isinstance(raw, kind):
+        return raw
+    text = str(raw).strip()
+    if kind is bool:
+        if text.lower() in _TRUE | _FALSE:
+            return text.lower() in _TRUE
+        raise ConfigError(f"{name} must be 1 or 0, not {text!r}")
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigError(f"{name} must be {'a whole number' if kind is int else 'a number'}, not {text!r}") from None
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """Return the comma-separated parts of a setting, without empty ones."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def settings_table() -> str:
+    """Return the README's table of settings as Markdown."""
+    rows = ["| variable | unit | default | why |", "|---|---|---|---|"]
+    for item in fields(Settings):
+        default = item.default if item.default != "" else "(empty)"
+        choices = item.metadata["choices"]
+        unit = " \\| ".join(choices) if choices else item.metadata["unit"]
+        rows.append(f"| `{item.name.upper()}` | {unit} | `{default}` | {item.metadata['why']} |")
+    return "\n".join(rows)
