@@ -1,0 +1,1 @@
+"""Sessions, their logs and runs: no HTTP, no adapter."""

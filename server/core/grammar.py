@@ -1,0 +1,201 @@
+"""Grammar: what an agent may yield and in which order, checked before anything is written.
+
+Source: AG-UI 1.0, and what its official client enforces. An event that breaks it would be fatal to every client of
+the session, so it ends the run with `agent_protocol` instead. `closing` gives the events that end a run legally from
+wherever it stands: open items closed, innermost first, and every tool call answered, so that history stays valid for
+every model provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from ..errors import AgentFailed
+from ..ids import new_id
+from .ports import Event
+
+_ROLES: Final = ("developer", "system", "assistant", "user")
+_RESERVED_METADATA: Final = frozenset({"sessionstream", "ag-ui"})
+
+# type → ({required field: kind}, {optional field: kind}); RUN_*, MESSAGES_SNAPSHOT belong to the run, not to agents.
+_FIELDS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
+    "STEP_STARTED": ({"stepName": str}, {}),
+    "STEP_FINISHED": ({"stepName": str}, {}),
+    "TEXT_MESSAGE_START": ({"messageId": str}, {"role": str, "name": str}),
+    "TEXT_MESSAGE_CONTENT": ({"messageId": str, "delta": str}, {}),
+    "TEXT_MESSAGE_END": ({"messageId": str}, {}),
+    "TOOL_CALL_START": ({"toolCallId": str, "toolCallName": str}, {"parentMessageId": str}),
+    "TOOL_CALL_ARGS": ({"toolCallId": str, "delta": str}, {}),
+    "TOOL_CALL_END": ({"toolCallId": str}, {}),
+    "TOOL_CALL_RESULT": ({"messageId": str, "toolCallId": str, "content": (str, list)}, {"role": str}),
+    "STATE_SNAPSHOT": ({"snapshot": dict}, {}),
+    "STATE_DELTA": ({"delta": list}, {}),
+    "ACTIVITY_SNAPSHOT": ({"messageId": str, "activityType": str, "content": dict}, {"replace": bool}),
+    "ACTIVITY_DELTA": ({"messageId": str, "activityType": str, "patch": list}, {}),
+    "REASONING_START": ({"messageId": str}, {}),
+    "REASONING_END": ({"messageId": str}, {}),
+    "REASONING_MESSAGE_START": ({"messageId": str}, {"role": str}),
+    "REASONING_MESSAGE_CONTENT": ({"messageId": str, "delta": str}, {}),
+    "REASONING_MESSAGE_END": ({"messageId": str}, {}),
+    "REASONING_ENCRYPTED_VALUE": ({"subtype": str, "entityId": str, "encryptedValue": str}, {}),
+    "RAW": ({"event": object}, {"source": str}),
+    "CUSTOM": ({"name": str, "value": object}, {}),
+}
+_COMMON: Final = {"type": str, "timestamp": int, "rawEvent": object, "metadata": dict}
+_NULLABLE: Final = frozenset({"value", "event", "rawEvent"})
+
+_OPENS: Final = {
+    "TEXT_MESSAGE_START": ("text", "messageId"),
+    "TOOL_CALL_START": ("tool", "toolCallId"),
+    "REASONING_START": ("reasoning", "messageId"),
+    "REASONING_MESSAGE_START": ("thought", "messageId"),
+    "STEP_STARTED": ("step", "stepName"),
+}
+_NEEDS: Final = {
+    "TEXT_MESSAGE_CONTENT": ("text", "messageId"),
+    "TEXT_MESSAGE_END": ("text", "messageId"),
+    "TOOL_CALL_ARGS": ("tool", "toolCallId"),
+    "TOOL_CALL_END": ("tool", "toolCallId"),
+    "REASONING_END": ("reasoning", "messageId"),
+    "REASONING_MESSAGE_CONTENT": ("thought", "messageId"),
+    "REASONING_MESSAGE_END": ("thought", "messageId"),
+    "STEP_FINISHED": ("step", "stepName"),
+}
+_CLOSERS: Final = {
+    "text": ("TEXT_MESSAGE_END", "messageId"),
+    "tool": ("TOOL_CALL_END", "toolCallId"),
+    "reasoning": ("REASONING_END", "messageId"),
+    "thought": ("REASONING_MESSAGE_END", "messageId"),
+    "step": ("STEP_FINISHED", "stepName"),
+}
+
+
+class Grammar:
+    """What is open in one run, as appended (not as committed)."""
+
+    __slots__ = ("_calls", "_known", "_open", "_roles")
+
+    def __init__(self, known_ids: Collection[str] = ()) -> None:
+        """Start a run in a session whose messages have `known_ids`: reusing one would write into the past."""
+        self._known = frozenset(known_ids)
+        self._open: dict[tuple[str, str], None] = {}
+        self._roles: dict[str, str] = {}
+        self._calls: dict[str, bool] = {}
+
+    def check(self, event: Event) -> Event:
+        """Return the event as it may be written, and note what it opens or closes.
+
+        Raises:
+            AgentFailed: with `agent_protocol` and a detail that names the event and the field.
+        """
+        event = _checked_shape(event)
+        kind = event["type"]
+        if kind in _NEEDS:
+            self._need(kind, event)
+        elif kind in _OPENS:
+            self._enter(kind, event)
+        elif kind == "TOOL_CALL_RESULT":
+            self._answer(event)
+        elif kind == "ACTIVITY_SNAPSHOT":
+            self._claim(kind, event["messageId"], "activity")
+        elif kind == "ACTIVITY_DELTA" and self._roles.get(event["messageId"]) != "activity":
+            raise _broken(f"ACTIVITY_DELTA for {event['messageId']!r}, which no ACTIVITY_SNAPSHOT began")
+        return event
+
+    def follow(self, event: Event) -> None:
+        """Note what a committed event opened or closed, without checking it: for a run taken up after a crash."""
+        kind = event["type"]
+        if kind in _OPENS:
+            self._open[_OPENS[kind][0], event[_OPENS[kind][1]]] = None
+            if kind == "TOOL_CALL_START":
+                self._calls[event["toolCallId"]] = False
+        elif kind in _NEEDS and not kind.endswith(("_CONTENT", "_ARGS")):
+            self._open.pop((_NEEDS[kind][0], event[_NEEDS[kind][1]]), None)
+        elif kind == "TOOL_CALL_RESULT":
+            self._calls[event["toolCallId"]] = True
+
+    def closing(self, reason: str) -> list[Event]:
+        """Return what closes the run from here; unanswered tool calls get a result that says `reason`."""
+        events: list[Event] = []
+        for kind, item_id in reversed(self._open):
+            closer, key = _CLOSERS[kind]
+            events.append({"type": closer, key: item_id})
+        events.extend(
+            {"type": "TOOL_CALL_RESULT", "messageId": new_id(), "toolCallId": call_id, "content": reason, "role": "tool"}
+            for call_id, answered in self._calls.items()
+            if not answered
+        )
+        return events
+
+    def _enter(self, kind: str, event: Event) -> None:
+        item = _OPENS[kind][0], event[_OPENS[kind][1]]
+        if item in self._open:
+            raise _broken(f"{kind} for {item[1]!r}, which is open already")
+        if kind == "TOOL_CALL_START":
+            if item[1] in self._calls:
+                raise _broken(f"TOOL_CALL_START for {item[1]!r}, which was called already")
+            self._claim(kind, event.get("parentMessageId") or item[1], "assistant")
+            self._calls[item[1]] = False
+        elif kind == "TEXT_MESSAGE_START":
+            self._claim(kind, item[1], event.get("role", "assistant"))
+        elif kind == "REASONING_MESSAGE_START":
+            self._claim(kind, item[1], "reasoning")
+        self._open[item] = None
+
+    def _need(self, kind: str, event: Event) -> None:
+        item = _NEEDS[kind][0], event[_NEEDS[kind][1]]
+        if item not in self._open:
+            raise _broken(f"{kind} for {item[1]!r}, which is not open")
+        if not kind.endswith(("_CONTENT", "_ARGS")):
+            del self._open[item]
+
+    def _answer(self, event: Event) -> None:
+        call_id = event["toolCallId"]
+        if call_id not in self._calls:
+            raise _broken(f"TOOL_CALL_RESULT for {call_id!r}, which was not called in this run")
+        if ("tool", call_id) in self._open:
+            raise _broken(f"TOOL_CALL_RESULT for {call_id!r} before its TOOL_CALL_END")
+        if self._calls[call_id]:
+            raise _broken(f"a second TOOL_CALL_RESULT for {call_id!r}")
+        if event["messageId"] in self._roles:
+            raise _broken(f"TOOL_CALL_RESULT: messageId {event['messageId']!r} is taken")
+        self._claim("TOOL_CALL_RESULT", event["messageId"], "tool")
+        self._calls[call_id] = True
+
+    def _claim(self, kind: str, message_id: str, role: str) -> None:
+        if message_id in self._known:
+            raise _broken(f"{kind}: messageId {message_id!r} belongs to an earlier message")
+        if self._roles.setdefault(message_id, role) != role:
+            raise _broken(f"{kind}: messageId {message_id!r} is a {self._roles[message_id]} message")
+
+
+def _broken(detail: str) -> AgentFailed:
+    return AgentFailed(detail, code="agent_protocol")
+
+
+def _checked_shape(event: Event) -> Event:
+    """Return the event without nulls (in AG-UI, optional means absent); refuse what no client would take."""
+    kind = event.get("type") if isinstance(event, dict) else None
+    if not isinstance(kind, str) or kind not in _FIELDS:
+        raise _broken(f"not an event an agent may yield: {kind or type(event).__name__!r}")
+    required, optional = _FIELDS[kind]
+    event = {name: value for name, value in event.items() if value is not None or name in _NULLABLE}
+    for name in required:
+        if name not in event:
+            raise _broken(f"{kind} without {name}")
+    for name, value in event.items():
+        expected = required.get(name) or optional.get(name) or _COMMON.get(name)
+        if expected is None:
+            raise _broken(f"{kind} has no field {name!r}")
+        if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+            raise _broken(f"{kind}.{name} is a {type(value).__name__}")
+        if isinstance(value, str) and name.endswith(("Id", "Name")) and not 0 < len(value) <= 256:
+            raise _broken(f"{kind}.{name} must have 1 to 256 characters")
+    if kind == "TEXT_MESSAGE_START" and event.get("role", "assistant") not in _ROLES:
+        raise _broken(f"TEXT_MESSAGE_START.role {event['role']!r} is none of {', '.join(_ROLES)}")
+    if kind == "REASONING_ENCRYPTED_VALUE" and event["subtype"] not in ("tool-call", "message"):
+        raise _broken(f"REASONING_ENCRYPTED_VALUE.subtype is {event['subtype']!r}")
+    if _RESERVED_METADATA & event.get("metadata", {}).keys():
+        raise _broken(f"{kind}.metadata uses a reserved key (sessionstream, ag-ui)")
+    return event

@@ -1,0 +1,415 @@
+"""Hub: the node. It knows every session in memory, owns every run's task, and ends both when their time comes.
+
+Turning an id into a session takes no lock: the registry is a dict, get-or-create has no await between look and insert,
+and whoever comes first loads the session under the session's own lock. A session stays in memory while anybody holds
+it; an idle one is forgotten and comes back from the storage unnoticed.
+
+`run` is the whole life: it opens the storage (again and again until that works), ends what a crash left open, then
+beats: one timer for all heartbeats, send timeouts and stream ages, one for expiry, collapse and the cut of the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ..errors import LimitReached, SessionstreamError, Unavailable
+from ..settings import Settings
+from .journal import Journal
+from .ports import AgentEntry, Message, SessionKey, Storage, StorageError
+from .reader import Reader
+from .recovery import recover
+from .run import Run
+from .session import Creation, Session
+from .sessionlog import SessionLog
+from .upkeep import Upkeep
+
+_log = logging.getLogger("sessionstream.hub")
+
+_BEAT_S: Final = 1.0
+_OPEN_RETRY_S: Final = 1.0
+
+
+class Agents(Protocol):
+    """The catalog, as the hub needs it."""
+
+    @property
+    def default(self) -> str:
+        """The agent that answers when a session names none."""
+
+    @property
+    def entries(self) -> tuple[AgentEntry, ...]:
+        """Every agent."""
+
+    def get(self, name: str) -> AgentEntry | None:
+        """Return the agent of this name."""
+
+
+class Stream(Protocol):
+    """An open SSE response, as the hub's timer sees it."""
+
+    def beat(self, now: float) -> None:
+        """Send a heartbeat, or give up, if it is time. `now` is `time.monotonic()`."""
+
+    def drain(self) -> None:
+        """End soon, so that the client comes back elsewhere."""
+
+
+class Hub:
+    """The registry and the owner. One per process; all calls belong to its loop."""
+
+    def __init__(self, settings: Settings, storage: Storage, agents: Agents) -> None:
+        self.settings = settings
+        self.storage = storage
+        self.agents = agents
+        self.journal = Journal(storage, slow_commit_ms=settings.slow_commit_ms)
+        self.sessions: dict[SessionKey, Session] = {}
+        self.streams: set[Stream] = set()
+        self.user_streams: Counter[str] = Counter()
+        self.user_runs: Counter[str] = Counter()
+        self.watchers: dict[str, set[Callable[[SessionKey], None]]] = {}
+        """Per user, who wants to hear that one of his sessions changed."""
+        self.is_open = False
+        self.is_draining = False
+        self.total = 0
+        """Live sessions in the storage."""
+        self.upkeep = Upkeep(self)
+        self._tasks: TaskGroup | None = None
+        self._waiting: set[Session] = set()
+        self._creating: Counter[str] = Counter()
+
+    # --- life
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled. Started as soon as sessions can be asked for, even when the storage is not there."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self._open_storage)
+                for entry in self.agents.entries:
+                    if entry.service is not None:
+                        tasks.start_soon(entry.service.run)
+                tasks.start_soon(self._beat)
+                task_status.started()
+        finally:
+            self._tasks = None
+
+    async def drain(self) -> None:
+        """Take nothing new, end the runs with what they have, let every stream say goodbye. Bounded by `drain_seconds`."""
+        self.is_draining = True
+        for session in list(self.sessions.values()):
+            if session.run is not None:
+                session.run.stop(reason="shutdown")
+        with anyio.move_on_after(self.settings.drain_seconds):
+            while self.is_open and not self.journal.is_empty and self.journal.fault is None:
+                await anyio.sleep(0.01)
+        for stream in list(self.streams):
+            stream.drain()
+        with anyio.move_on_after(self.settings.drain_seconds):
+            while self.streams:
+                await anyio.sleep(0.01)
+
+    async def close(self) -> None:
+        """Stop everything and close the storage."""
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+        if self.is_open and self.journal.fault is None:
+            # Runs cancelled just now have appended their last events: write them before the file is closed.
+            with anyio.move_on_after(self.settings.drain_seconds, shield=True):
+                await self.journal.flush()
+        self.is_open = False
+        await self.storage.close()
+
+    async def _open_storage(self) -> None:
+        """Open the storage, as often as it takes, and end what a crash left open; then commit."""
+        while not self.is_open:
+            try:
+                await self.storage.open()
+                self.total = await self.storage.count(None)
+                await recover(self)
+                self.is_open = True
+                self.journal.fault = None
+            except StorageError as error:
+                if self.journal.fault is None:
+                    _log.error("the storage cannot be opened: %s", error)
+                self.journal.fault = str(error)
+                await anyio.sleep(_OPEN_RETRY_S)
+        await self.journal.run()
+
+    async def _beat(self) -> None:
+        """One timer for everything that is due by time."""
+        next_upkeep = time.monotonic() + self.settings.cleanup_interval_seconds
+        beat_s = min(_BEAT_S, self.settings.heartbeat_seconds / 4, self.settings.cleanup_interval_seconds)
+        while True:
+            await anyio.sleep(beat_s)
+            now = time.monotonic()
+            for stream in list(self.streams):
+                stream.beat(now)
+            await self._start_waiting()
+            if now >= next_upkeep and self.is_open:
+                await self.upkeep.run()
+                next_upkeep = time.monotonic() + self.settings.cleanup_interval_seconds
+
+    # --- sessions
+
+    @asynccontextmanager
+    async def session(self, key: SessionKey, creation: Creation | None = None) -> AsyncIterator[Session]:
+        """Hold a session: the one in memory, the stored one, or a new one made by `creation`.
+
+        Raises:
+            NotFound, Gone: see `Session.load`. Unavailable: the storage does not answer. LimitReached: too many sessions.
+        """
+        session = self.sessions.get(key)
+        if session is None:
+            session = self.sessions[key] = Session(key, self)
+        session.pins += 1
+        try:
+            await self.load(session, creation)
+            yield session
+        finally:
+            session.pins -= 1
+            session.last_used = time.monotonic()
+            if not session.pins and (session.log is None or session.ended is not None):
+                self._forget(session)
+
+    async def load(self, session: Session, creation: Creation | None = None) -> None:
+        """Load a session that is held already. Raises as `session` does."""
+        self.require_open()
+        if session.log is not None and session.ended is None:
+            return
+        if creation is not None and self.is_draining:
+            creation = None
+        with reading(self.settings.storage_timeout_seconds):
+            if await session.load(creation, lambda: self._admit_session(session.key.user_id)):
+                self.total += 1
+                self.changed(session)
+
+    def _forget(self, session: Session) -> None:
+        if self.sessions.get(session.key) is session and not session.streams:
+            del self.sessions[session.key]
+
+    async def _admit_session(self, user_id: str) -> None:
+        """Refuse a session too many; expired ones are cleared before refusing."""
+        settings = self.settings
+        if settings.max_sessions and self.total >= settings.max_sessions:
+            await self.upkeep.expire()
+            if self.total >= settings.max_sessions:
+                raise Unavailable(code="server_full", retry_after_s=60)
+        limit = settings.max_sessions_per_user
+        if not limit:
+            return
+        self._creating[user_id] += 1
+        try:
+            if await self.storage.count(user_id) + self._creating[user_id] > limit:
+                await self.upkeep.expire(user_id)
+                if await self.storage.count(user_id) + self._creating[user_id] > limit:
+                    raise LimitReached(code="limit_sessions_per_user", retry_after_s=60)
+        finally:
+            self._creating[user_id] -= 1
+            if not self._creating[user_id]:
+                del self._creating[user_id]
+
+    async def end(self, session: Session, reason: Any) -> None:
+        """End a session that is held: delete or expire it."""
+        await session.end(reason)
+        self.total -= 1
+        self.changed(session)
+
+    def evict_idle(self, older_than_s: float) -> int:
+        """Forget sessions nobody has used for a while; they come back from the storage. Return how many."""
+        limit = time.monotonic() - older_than_s
+        idle = [one for one in self.sessions.values() if one.last_used < limit and one.is_idle]
+        for session in idle:
+            del self.sessions[session.key]
+        return len(idle)
+
+    # --- streams
+
+    @asynccontextmanager
+    async def attach(self, session: Session) -> AsyncIterator[Reader]:
+        """Give a stream its reader; `session` must be held. The stream is counted until the context ends.
+
+        Raises:
+            LimitReached: too many streams of the session or of the user.
+        """
+        user_id, settings = session.key.user_id, self.settings
+        log = session.live
+        if settings.max_streams_per_session and session.streams >= settings.max_streams_per_session:
+            raise LimitReached(code="limit_streams_per_session", retry_after_s=5)
+        self.admit_stream(user_id)
+        reader = Reader(session, self.storage, settings.session_timeout_minutes)
+        session.streams += 1
+        self.user_streams[user_id] += 1
+        log.readers.add(reader.wake)
+        try:
+            yield reader
+        finally:
+            log.readers.discard(reader.wake)
+            self.release_stream(user_id)
+            session.streams -= 1
+            if not session.streams:
+                session.touch()
+
+    def admit_stream(self, user_id: str) -> None:
+        """Raise LimitReached when the user has too many streams."""
+        limit = self.settings.max_streams_per_user
+        if limit and self.user_streams[user_id] >= limit:
+            raise LimitReached(code="limit_streams_per_user", retry_after_s=5)
+
+    def release_stream(self, user_id: str) -> None:
+        """Count one stream of the user less."""
+        self.user_streams[user_id] -= 1
+        if not self.user_streams[user_id]:
+            del self.user_streams[user_id]
+
+    def retry_ms(self) -> int:
+        """Return how long a client should wait before it comes back: jittered, so that a deploy meets no storm."""
+        return 1000 + random.randrange(1000)  # noqa: S311 - spreads load, guards nothing
+
+    # --- what sessions ask of their node (session.Node)
+
+    def submit(self, log: SessionLog) -> None:
+        """Tell the journal that a log has something to commit."""
+        self.journal.submit(log)
+
+    def agent(self, name: str | None) -> AgentEntry:
+        """Return the agent of this name, the default one when it is None or gone since."""
+        entry = self.agents.get(name) if name is not None else None
+        entry = entry or self.agents.get(self.agents.default)
+        assert entry is not None
+        return entry
+
+    def admit_run(self, user_id: str) -> None:
+        """Raise LimitReached when the user has too many runs, lingering ones included."""
+        if self.is_draining:
+            raise Unavailable(code="draining", retry_after_s=1)
+        limit = self.settings.max_runs_per_user
+        if limit and self.user_runs[user_id] >= limit:
+            raise LimitReached(code="limit_runs_per_user", retry_after_s=5)
+
+    def start(self, session: Session, run: Run) -> None:
+        """Run the run's task in the hub's group: it belongs to no request."""
+        session.pins += 1
+        self.user_runs[session.key.user_id] += 1
+        if self._tasks is None:
+            run.end("interrupted", reason="shutdown")
+            self._release_run(session)
+        else:
+            self._tasks.start_soon(self._drive, session, run)
+
+    async def _drive(self, session: Session, run: Run) -> None:
+        async def history() -> Sequence[Message]:
+            record = session.record
+            if not record.message_count:
+                return ()
+            with anyio.fail_after(self.settings.storage_timeout_seconds):
+                return [row.message for row in await self.storage.messages(record.ref)]
+
+        try:
+            await run.drive(history)
+        finally:
+            self._release_run(session)
+
+    def _release_run(self, session: Session) -> None:
+        session.pins -= 1
+        session.last_used = time.monotonic()
+        user_id = session.key.user_id
+        self.user_runs[user_id] -= 1
+        if not self.user_runs[user_id]:
+            del self.user_runs[user_id]
+
+    def start_later(self, session: Session) -> None:
+        """Start the session's next queued message now if possible, else with the next beat."""
+        self._waiting.add(session)
+        if self._tasks is not None and not self.is_draining:
+            self._tasks.start_soon(self._start_next, session)
+
+    async def _start_waiting(self) -> None:
+        if self.is_open and not self.is_draining:
+            for session in list(self._waiting):
+                await self._start_next(session)
+
+    async def _start_next(self, session: Session) -> None:
+        try:
+            await session.start_next()
+        except LimitReached:
+            return  # stays in `_waiting`: tried again with the next beat
+        except SessionstreamError as error:
+            if error.retryable:
+                return
+        self._waiting.discard(session)
+
+    def require_open(self) -> None:
+        """Raise Unavailable while the storage was not opened yet."""
+        if not self.is_open:
+            raise Unavailable(retry_after_s=1)
+
+    async def storage_health(self) -> dict[str, str]:
+        """Say whether a commit would succeed now, by making one: only a real write meets a full disk."""
+        timeout_s = self.settings.storage_timeout_seconds
+        try:
+            self.require_open()
+            with reading(timeout_s):
+                await self.storage.probe()
+                await self.journal.write((), timeout_s=timeout_s)
+        except SessionstreamError as error:
+            cause = error.__cause__ if isinstance(error.__cause__, StorageError) else None
+            return {"status": "down", "detail": self.journal.fault or str(cause or error.detail)}
+        return {"status": "ok"}
+
+    @contextmanager
+    def watching(self, user_id: str, notice: Callable[[SessionKey], None]) -> Iterator[None]:
+        """Call `notice` whenever one of the user's sessions changed, until the context ends."""
+        watchers = self.watchers.setdefault(user_id, set())
+        watchers.add(notice)
+        try:
+            yield
+        finally:
+            watchers.discard(notice)
+            if not watchers and self.watchers.get(user_id) is watchers:
+                del self.watchers[user_id]
+
+    def changed(self, session: Session) -> None:
+        """Tell the user's list streams that a session changed."""
+        for notice in self.watchers.get(session.key.user_id, ()):
+            notice(session.key)
+
+
+class reading:  # noqa: N801 - used as `with reading(…)`
+    """Bound a read of the storage in time, and turn its failure into an answer: 503, try again."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._scope = anyio.fail_after(timeout_s)
+
+    def __enter__(self) -> None:
+        self._scope.__enter__()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool | None:
+        try:
+            handled = self._scope.__exit__(kind, error, trace)
+        except TimeoutError as timeout:
+            raise Unavailable("the storage did not answer in time", retry_after_s=1) from timeout
+        if isinstance(error, StorageError):
+            raise Unavailable(retry_after_s=1) from error
+        return handled
+
+
+@asynccontextmanager
+async def hub_lifetime(hub: Hub) -> AsyncIterator[None]:
+    """Run a hub for as long as the application lives."""
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hub.run)
+        try:
+            yield
+        finally:
+            await hub.close()
+            tasks.cancel_scope.cancel()
+

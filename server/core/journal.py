@@ -1,0 +1,147 @@
+"""Journal: the group commit. Merge, persist, then publish.
+
+Everything that changes anything passes here. What all sessions append during one turn of the loop, or while a commit
+is in flight, is one batch: that is the only batching there is, so it adapts to load by itself and an idle server
+commits at once. One commit runs at a time. When it fails, what belongs to a run waits and is tried again with back-off;
+what belongs to a request fails to its caller; nothing was half-written and no reader saw any of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+import anyio
+
+from ..errors import SessionstreamError, Unavailable
+from .outbox import Prepared
+from .ports import Batch, Storage, StorageError, Write
+from .sessionlog import SessionLog
+
+_log = logging.getLogger("sessionstream.journal")
+
+_FIRST_RETRY_S = 0.05
+_LAST_RETRY_S = 1.0  # a disk that was freed is noticed within a second
+
+
+class Journal:
+    """The one writer of a node. `run` is owned by the hub; all other calls belong to the same loop."""
+
+    def __init__(self, storage: Storage, *, slow_commit_ms: float) -> None:
+        self._storage = storage
+        self._slow_commit_ms = slow_commit_ms
+        self._dirty: dict[SessionLog, None] = {}
+        self._loose: list[tuple[Sequence[Write], asyncio.Future[None]]] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_working = False
+        self.fault: str | None = None
+        """Why the last commit failed, None after one that succeeded."""
+        self.slow_commits = 0
+        self.commits = 0
+        self.position = 0
+        """The storage's position of the last commit."""
+
+    def submit(self, log: SessionLog) -> None:
+        """Note that a session has something in its outbox."""
+        self._dirty[log] = None
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def write(self, writes: Sequence[Write], *, timeout_s: float) -> None:
+        """Commit writes that belong to no session in memory.
+
+        Raises:
+            Unavailable: they were not, or not in time, committed.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._loose.append((writes, done))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        with anyio.move_on_after(timeout_s):
+            await done
+            return
+        self._loose = [item for item in self._loose if item[1] is not done]
+        raise Unavailable
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all that was submitted is committed."""
+        return not (self._dirty or self._loose or self._is_working)
+
+    async def run(self) -> None:
+        """Commit what comes, until cancelled."""
+        retry_s = _FIRST_RETRY_S
+        while True:
+            if self.is_empty:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+            if await self.flush():
+                retry_s = _FIRST_RETRY_S
+            else:
+                await anyio.sleep(retry_s)
+                retry_s = min(2 * retry_s, _LAST_RETRY_S)
+
+    async def flush(self) -> bool:
+        """Commit everything that waits; say whether the storage took it."""
+        dirty, self._dirty = self._dirty, {}
+        loose, self._loose = self._loose, []
+        parts = [(log, log.prepare()) for log in dirty]
+        batch = Batch(
+            frames=[frame for _, part in parts for frame in part.frames],
+            writes=[write for _, part in parts for write in part.writes]
+            + [write for writes, done in loose if not done.done() for write in writes],
+        )
+        self._is_working = True
+        try:
+            started = time.perf_counter()
+            position = self.position = await self._storage.commit(batch)
+            self._note_commit(time.perf_counter() - started)
+        except StorageError as error:
+            self._give_back(parts, loose, error)
+            return False
+        except BaseException:
+            self._give_back(parts, loose, StorageError("the commit was cut off"))
+            raise
+        finally:
+            self._is_working = False
+        for log, part in parts:
+            log.publish(part, position)
+        for _, done in loose:
+            if not done.done():
+                done.set_result(None)
+        return True
+
+    def as_error(self) -> StorageError:
+        """Return the last fault as an error."""
+        return StorageError(self.fault or "the storage did not take a commit")
+
+    def _note_commit(self, seconds: float) -> None:
+        self.commits += 1
+        if self.fault is not None:
+            _log.warning("the storage takes writes again")
+            self.fault = None
+        if seconds * 1000 > self._slow_commit_ms:
+            self.slow_commits += 1
+            _log.warning("slow commit: %.0f ms", seconds * 1000)
+
+    def _give_back(
+        self,
+        parts: Sequence[tuple[SessionLog, Prepared]],
+        loose: list[tuple[Sequence[Write], asyncio.Future[None]]],
+        error: StorageError,
+    ) -> None:
+        if self.fault is None:
+            _log.error("the storage does not take writes: %s", error)
+        self.fault = str(error) or type(error).__name__
+        refusal: SessionstreamError = Unavailable(retry_after_s=1)
+        for log, part in parts:
+            if log.take_back(part, None if error.is_transient else refusal):
+                self._dirty[log] = None
+        if error.is_transient:
+            self._loose = loose + self._loose
+            return
+        for _, done in loose:
+            if not done.done():
+                done.set_exception(refusal)

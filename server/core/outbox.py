@@ -1,0 +1,92 @@
+"""What waits for its commit: entries of one session, and what the journal makes of them.
+
+A bare event dict in the outbox is an event of the active run with no ceremony: the way of a token. Everything else is
+an `Entry`: events that stand or fall together, with what else the same commit changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .ports import Event, Message, RunRecord, SessionRecord, Write
+
+ENTRY_BYTES = 200  # what an event weighs in the outbox besides its text
+
+
+class LoggedRun(Protocol):
+    """What a log knows of a run: where it stands, and what to store at its end."""
+
+    run_id: str
+    first: int
+    """Sequence number of its first event."""
+    last: int
+    """Sequence number of its last event, once it is over."""
+    opened: int
+    """Sequence number of the last event of its opening."""
+    messages: list[Message]
+    """What it added, once it is over."""
+
+    def as_record(self) -> RunRecord:
+        """Return what is stored of it now."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """Events and changes that are committed together or not at all."""
+
+    events: Sequence[Event] = ()
+    change: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the session's record that this replaces."""
+    writes: Sequence[Write] = ()
+    opens: LoggedRun | None = None
+    closes: LoggedRun | None = None
+    clears: bool = False
+    """Messages and log before this entry are removed."""
+    spills: bool = False
+    """Frames that only ring and journal hold are written to the session's own rows."""
+    required: bool = False
+    """Kept until a commit succeeds: what a run did cannot be undone by a full disk. Others fail to their caller."""
+    on_commit: Callable[[], None] | None = None
+    on_drop: Callable[[], None] | None = None
+    done: asyncio.Future[None] | None = None
+    first: int = 0
+    last: int = 0
+
+    def size(self) -> int:
+        """Bytes this entry weighs while it waits."""
+        return sum(event_size(event) for event in self.events)
+
+    def settle(self, error: Exception | None = None) -> None:
+        """Tell whoever waits; safe when nobody does any more."""
+        callback = self.on_commit if error is None else self.on_drop
+        if callback is not None:
+            callback()
+        if self.done is not None and not self.done.done():
+            if error is None:
+                self.done.set_result(None)
+            else:
+                self.done.set_exception(error)
+
+
+Item = Event | Entry
+
+
+def event_size(event: Event) -> int:
+    """Bytes an event weighs in memory, roughly: its text and an overhead."""
+    return ENTRY_BYTES + len(event.get("delta", ""))
+
+
+@dataclass(slots=True)
+class Prepared:
+    """One session's part of a batch: nothing of it is visible before `SessionLog.publish`."""
+
+    items: list[Item]
+    size: int
+    frames: list[bytes]
+    writes: list[Write]
+    record: SessionRecord
+    folded: bool
+    """All frames up to the last of these stand in the session's own rows once this is committed."""

@@ -1,0 +1,405 @@
+"""Run: one turn of an agent in a session, from its first event to its last.
+
+A run is a task of the hub; no request owns it. Two things can end it, the agent and a stop, and `end` is the one
+compare-and-set between them: whoever comes first writes the closing events and the terminal one, and everything the
+agent yields afterwards is dropped. A stop does not wait for the agent to notice: the run is over at once, the agent's
+task is cancelled, and cancelled again while it ignores that.
+
+    running ── end("finished" | "interrupted" | "failed") ──▶ over      (appended, then committed)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import jsonpatch
+import orjson
+
+from ..errors import AgentFailed
+from ..ids import new_id
+from . import events
+from .grammar import Grammar
+from .outbox import Entry
+from .ports import AgentEntry, Event, Message, RunRecord, StorageError, Turn
+from .sessionlog import SessionLog
+from .transcript import Transcript
+
+_log = logging.getLogger("sessionstream.run")
+
+Status = Literal["queued", "running", "finished", "interrupted", "failed"]
+
+_PIECES_PER_TURN: Final = 16  # an agent that never waits must let the loop breathe, and the journal batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a POST asks for: the message and how to answer it."""
+
+    message: str
+    message_id: str
+    digest: bytes
+    role: Literal["user", "system"] = "user"
+    persona: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """Bounds of one run; 0 seconds mean no limit."""
+
+    timeout_s: float
+    grace_s: float
+    max_bytes: int
+    pending_bytes: int
+
+
+class Run:
+    """An active run. `drive` is the task; `end` and `stop` may be called by anyone on the loop, at any time."""
+
+    def __init__(
+        self, log: SessionLog, agent: AgentEntry, question: Question, limits: RunLimits, *, run_id: str | None = None
+    ) -> None:
+        self.run_id = run_id or new_id()
+        self.question = question
+        self.status: Status = "running"
+        self.code: str | None = None
+        self.started_at = time.time()
+        self.ended_at: float | None = None
+        self.usage: list[dict[str, Any]] = []
+        self.first = 0
+        self.last = 0
+        self.opened = 0
+        """Sequence number of the last event of its opening."""
+        self.messages: list[Message] = []
+        self.closing: Entry | None = None
+        """The entry that ends the run, once it is appended."""
+        self.is_lingering = False
+        """Over, but the agent has not let go yet."""
+        self._log = log
+        self._agent = agent
+        self._limits = limits
+        self._grammar = Grammar()
+        self._text_id: str | None = None
+        self._marks: dict[str, Mapping[str, Any]] = {}
+        """Open message → the metadata it began with."""
+        self._half = ""
+        self._size = 0
+        self._pieces = 0
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def agent_name(self) -> str:
+        """The agent that answers."""
+        return self._agent.name
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last event is appended; what the agent yields now is dropped."""
+        return self.closing is not None
+
+    def as_record(self) -> RunRecord:
+        """Return what is stored of the run now."""
+        return RunRecord(
+            run_id=self.run_id,
+            message_id=self.question.message_id,
+            digest=self.question.digest,
+            agent=self._agent.name,
+            status=self.status,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            code=self.code,
+            usage=tuple(self.usage),
+        )
+
+    def opening(self) -> list[Event]:
+        """Return the events that begin the run: its start, and the user's message for every tab."""
+        session_id = self._log.record.session_id
+        return [
+            events.run_started(session_id, self.run_id, self.started_at),
+            *events.text_message(
+                self.question.message_id, self.question.role, self.question.message, self.run_id, self.started_at
+            ),
+        ]
+
+    def take_up(self, grammar: Grammar, transcript: Transcript) -> None:
+        """Know what a crash left open, to be able to end it."""
+        self._grammar = grammar
+        for event in transcript.reopening():
+            if event["type"] == "TEXT_MESSAGE_START" and "metadata" in event:
+                self._marks[event["messageId"]] = event["metadata"]
+
+    # --- ending
+
+    def end(self, status: Status, *, code: str | None = None, detail: str = "", reason: str | None = None) -> bool:
+        """Decide how the run ends and append its last events; False when that was decided before."""
+        if self.closing is not None:
+            return False
+        self.ended_at = time.time()
+        self.status, self.code = status, code
+        self._flush_half()
+        closing = [self._closed(event, status) for event in self._grammar.closing(_result_text(status))]
+        self.closing = Entry(
+            events=[*closing, self._terminal(status, code, detail, reason)],
+            change={"last_activity": self.ended_at},
+            closes=self,
+            required=True,
+            done=asyncio.get_running_loop().create_future(),
+        )
+        self._log.append(self.closing)
+        if self._timer is not None:
+            self._timer.cancel()
+        return True
+
+    def stop(self, status: Status = "interrupted", **why: Any) -> bool:
+        """End the run now and cancel the agent; False when it was over already."""
+        if not self.end(status, **why):
+            return False
+        self._cancel_agent()
+        return True
+
+    def _terminal(self, status: Status, code: str | None, detail: str, reason: str | None) -> Event:
+        assert self.ended_at is not None
+        if status == "failed":
+            return events.run_error(self.run_id, detail, code or "agent_failed", self.ended_at)
+        extra: dict[str, Any] = {"usage": list(self.usage)} if self.usage else {}
+        if reason is not None:
+            extra["metadata"] = {"sessionstream": {"run_id": self.run_id, "reason": reason}}
+        outcome = "success" if status == "finished" else "cancelled"
+        return events.run_finished(self._log.record.session_id, self.run_id, outcome, self.ended_at, **extra)
+
+    def _closed(self, event: Event, status: Status) -> Event:
+        """Mark the answer's END with how it ended, for clients that show it later."""
+        if event["type"] == "TEXT_MESSAGE_END" and status != "finished":
+            mark = self._marks.get(event["messageId"]) or events.message_metadata(self.run_id, self.started_at)
+            return {**event, "metadata": {"sessionstream": {**mark["sessionstream"], "status": status}}}
+        return event
+
+    def _cancel_agent(self) -> None:
+        """Cancel the agent's task, again and again while it ignores that.
+
+        A plain `cancel` every grace period, not a cancel scope: a scope cancels again at every turn of the loop, so an
+        agent that swallows it would burn a core.
+        """
+        if self._task is None or self._task.done():
+            return
+        self._task.cancel()
+        self.is_lingering = True
+        asyncio.get_running_loop().call_later(self._limits.grace_s, self._cancel_agent)
+
+    # --- driving
+
+    async def drive(self, history: Callable[[], Any]) -> None:
+        """Run the agent to its end; `history` returns the stored messages. Returns when the agent has let go."""
+        self._task = asyncio.current_task()
+        if self._limits.timeout_s:
+            self._timer = asyncio.get_running_loop().call_later(self._limits.timeout_s, self._time_out)
+        try:
+            await self._drive(history)
+        except asyncio.CancelledError:
+            # Ours when the run is over: a stop. Otherwise the node goes down, and the hub wants to hear it.
+            if self.end("interrupted", reason="shutdown"):
+                raise
+        except AgentFailed as error:
+            self.end("failed", code=error.code, detail=error.detail)
+        except StorageError:
+            self.end("failed", code="storage_unavailable", detail="the history could not be read")
+        except Exception as error:  # boundary: agents are other people's code, whatever they raise ends their run only
+            if not self.is_over:
+                _log.exception("run %s: the agent %r raised", self.run_id, self._agent.name)
+            self.end("failed", code="agent_failed", detail=f"the agent raised {type(error).__name__}")
+        finally:
+            self.is_lingering = False
+            self._task = None
+
+    async def _drive(self, history: Callable[[], Any]) -> None:
+        if self.is_over:
+            return
+        turn = await self._turn(history)
+        answer = self._agent.agent(turn)
+        async with aclosing(_closable(answer)) as pieces:
+            async for piece in pieces:
+                if self.is_over:
+                    return
+                if type(piece) is str:
+                    await self._take_text(piece)
+                else:
+                    await self._take_event(piece)
+        self.usage = list(turn.usage)
+        self._end_text()
+        self.end("finished")
+
+    async def _turn(self, history: Callable[[], Any]) -> Turn:
+        stored: Sequence[Message] = await history()
+        current = self._log.transcript.messages() if self._log.transcript is not None else []
+        record = self._log.record
+        self._grammar = Grammar([message["id"] for message in (*stored, *current)])
+        return Turn(
+            session_id=record.session_id,
+            run_id=self.run_id,
+            user_id=record.user_id,
+            message=self.question.message,
+            messages=[*stored, *current],
+            persona=self.question.persona or record.persona,
+            state=record.artifacts,
+            options={**record.config, **self.question.options},
+            metadata=record.metadata,
+        )
+
+    def _time_out(self) -> None:
+        self.stop("failed", code="agent_timeout", detail=f"the run took longer than {self._limits.timeout_s:g} s")
+
+    # --- what the agent yields
+
+    async def _take_text(self, text: str) -> None:
+        if self._half or not text.isascii():
+            text = self._whole(text)
+        if not text:
+            return
+        if self._text_id is None:
+            self._begin_text()
+        assert self._text_id is not None
+        if len(text) > events.MAX_DELTA_CHARS:
+            for part in events.pieces(text):
+                if self.is_over:
+                    return
+                await self._append({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": part}, len(part))
+            return
+        await self._append({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": text}, len(text))
+
+    async def _take_event(self, event: Event) -> None:
+        event = self._grammar.check(_as_dict(event))
+        size = _encoded_size(event)
+        kind = event["type"]
+        if kind == "TOOL_CALL_START" and "parentMessageId" not in event and self._text_id is not None:
+            event["parentMessageId"] = self._text_id
+            self._end_text()
+        if kind == "TEXT_MESSAGE_START":
+            self._end_text()
+            event["metadata"] = {
+                **event.get("metadata", {}),
+                **events.message_metadata(self.run_id, time.time()),
+            }
+            self._marks[event["messageId"]] = event["metadata"]
+        if kind in ("STATE_DELTA", "STATE_SNAPSHOT"):
+            self._append_state(event)
+            return
+        if len(event.get("delta", "")) > events.MAX_DELTA_CHARS:
+            for part in events.pieces(event["delta"]):
+                if self.is_over:
+                    return
+                await self._append({**event, "delta": part}, len(part))
+            return
+        await self._append(event, size)
+
+    async def _append(self, event: Event, size: int) -> None:
+        self._size += size
+        if self._size > self._limits.max_bytes:
+            raise AgentFailed(f"the run produced more than {self._limits.max_bytes} bytes", code="run_too_large")
+        self._log.append_event(event)
+        self._pieces += 1
+        if self._log.pending_bytes >= self._limits.pending_bytes:
+            await self._log.room(self._limits.pending_bytes)
+        elif self._pieces % _PIECES_PER_TURN == 0:
+            await asyncio.sleep(0)
+
+    def _append_state(self, event: Event) -> None:
+        """Fold the agent's state: it lives under `artifacts` of the session's state, so its paths are moved there."""
+        if event["type"] == "STATE_SNAPSHOT":
+            operations = [{"op": "replace", "path": "/artifacts", "value": event["snapshot"]}]
+            artifacts = event["snapshot"]
+        else:
+            operations, artifacts = _moved(event["delta"]), _patched(self._log.artifacts, event["delta"])
+        self._size += _encoded_size({"delta": operations})
+        self._log.artifacts = artifacts
+        self._log.append(Entry([events.state_delta(operations)], change={"artifacts": artifacts}, required=True))
+
+    def _begin_text(self) -> None:
+        self._text_id = new_id()
+        start = events.text_start(self._text_id, "assistant", self.run_id, time.time())
+        self._marks[self._text_id] = start["metadata"]
+        self._grammar.check({"type": "TEXT_MESSAGE_START", "messageId": self._text_id, "role": "assistant"})
+        self._log.append_event(start)
+
+    def _end_text(self) -> None:
+        self._flush_half()
+        if self._text_id is not None:
+            self._log.append_event(self._grammar.check({"type": "TEXT_MESSAGE_END", "messageId": self._text_id}))
+            self._text_id = None
+
+    def _whole(self, text: str) -> str:
+        """Return text that is valid Unicode: half of a surrogate pair waits for its other half."""
+        text, self._half = self._half + text, ""
+        if "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return _mended(text)
+
+    def _flush_half(self) -> None:
+        if self._half and self._text_id is not None:
+            self._half = ""
+            self._log.append_event({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": "\ufffd"})
+
+
+def _mended(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _result_text(status: Status) -> str:
+    return {"interrupted": "interrupted by the user", "failed": "the run failed"}.get(status, "no result")
+
+
+def _as_dict(event: Any) -> Event:
+    dump = getattr(event, "model_dump", None)  # a model of the `ag_ui` package
+    if dump is not None:
+        dumped: Event = dump(mode="json", by_alias=True, exclude_none=True)
+        return dumped
+    return event  # type: ignore[no-any-return]  # the grammar refuses what is not a dict
+
+
+def _encoded_size(event: Event) -> int:
+    try:
+        return len(orjson.dumps(event))
+    except (TypeError, ValueError) as error:
+        raise AgentFailed(f"{event.get('type', 'event')} is not JSON: {error}", code="agent_protocol") from None
+
+
+def _moved(operations: Sequence[Mapping[str, Any]]) -> list[Event]:
+    return [
+        {
+            name: f"/artifacts{value}" if name in ("path", "from") and isinstance(value, str) else value
+            for name, value in operation.items()
+        }
+        for operation in operations
+    ]
+
+
+def _patched(artifacts: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    try:
+        patched = jsonpatch.apply_patch(dict(artifacts), list(operations))
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError) as error:
+        raise AgentFailed(f"STATE_DELTA does not apply: {error}", code="agent_protocol") from None
+    if not isinstance(patched, dict):
+        raise AgentFailed("STATE_DELTA must leave an object", code="agent_protocol")
+    return patched
+
+
+def _closable(answer: AsyncIterator[Any]) -> Any:
+    """Return the iterator if it can be closed, else one around it that can."""
+    if hasattr(answer, "aclose"):
+        return answer
+
+    async def _around() -> AsyncIterator[Any]:
+        async for piece in answer:
+            yield piece
+
+    return _around()

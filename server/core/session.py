@@ -1,0 +1,684 @@
+"""Session: one conversation, and the only place that changes it.
+
+    loading ──▶ idle ──▶ running ──▶ idle … ──▶ ended (deleted | expired)
+
+Every method that changes something is one transition under the session's own lock: check, append one entry, wait for
+its commit; the change is applied by the commit, not by the waiter, so a caller that gives up changes nothing. A run is
+protected by the state `running`, not by the lock: nothing holds it while an agent works. Interrupting takes no lock at
+all when there is a run to stop: `Run.end` decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+from ..errors import Conflict, Gone, LimitReached, NotFound, Unavailable
+from ..ids import Cursor, new_epoch, new_id
+from ..settings import Settings
+from . import events
+from .outbox import Entry
+from .ports import (
+    AgentEntry,
+    EndSession,
+    Event,
+    Message,
+    MessageRecord,
+    RunRecord,
+    SaveMessages,
+    SaveRun,
+    SaveSession,
+    SessionKey,
+    SessionRecord,
+    Storage,
+    Tombstone,
+    Write,
+)
+from .run import Question, Run, RunLimits
+from .sessionlog import SessionLog
+
+OnBusy = Literal["reject", "queue", "interrupt"]
+Outcome = Literal["stopped", "already_finished", "idle", "pending"]
+
+_RECENT_MESSAGES: Final = 32  # answers to repeated POSTs without asking the storage
+_TITLE_CHARS: Final = 60
+
+
+class Node(Protocol):
+    """What a session needs of the node it lives in."""
+
+    settings: Settings
+    storage: Storage
+
+    def submit(self, log: SessionLog) -> None:
+        """Tell the journal that a log has something to commit."""
+
+    def agent(self, name: str | None) -> AgentEntry:
+        """Return the agent of this name, the default one when it is None or gone."""
+
+    def admit_run(self, user_id: str) -> None:
+        """Raise LimitReached when the user has too many runs."""
+
+    def start(self, session: Session, run: Run) -> None:
+        """Run the run's task."""
+
+    def start_later(self, session: Session) -> None:
+        """Start the session's next queued message as soon as that is possible."""
+
+    def changed(self, session: Session) -> None:
+        """The session's record or run changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creation:
+    """How a session that does not exist yet is made."""
+
+    agent: str
+    title: str | None = None
+    persona: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    website_domain: str | None = None
+    ip_address: str | None = None
+    messages: Sequence[Message] = ()
+    artifacts: Mapping[str, Any] | None = None
+    created_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What a POST of a message is answered with. `run` is there while it is in memory."""
+
+    run_id: str
+    message_id: str
+    status: str
+    cursor: Cursor
+    run: Run | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What an interrupt did."""
+
+    run_id: str | None
+    outcome: Outcome
+    cursor: Cursor
+
+
+class Session:
+    """One conversation in memory. Made by the hub only; loaded, or created, by the first who needs it."""
+
+    __slots__ = (
+        "_node",
+        "_recent",
+        "_tail",
+        "ended",
+        "key",
+        "last_used",
+        "lock",
+        "log",
+        "pins",
+        "streams",
+    )
+
+    def __init__(self, key: SessionKey, node: Node) -> None:
+        self.key = key
+        self.pins = 0
+        """Who holds the session right now; it stays in memory while anybody does."""
+        self.streams = 0
+        self.last_used = time.monotonic()
+        self.lock = asyncio.Lock()
+        self.log: SessionLog | None = None
+        self.ended: Tombstone | None = None
+        self._node = node
+        self._tail: Run | None = None
+        """The run that is open on the append side: from its first event appended to its last one appended."""
+        self._recent: OrderedDict[str, RunRecord | Run] = OrderedDict()
+
+    # --- reading
+
+    @property
+    def record(self) -> SessionRecord:
+        """The session as committed."""
+        return self.live.record
+
+    @property
+    def live(self) -> SessionLog:
+        """The log of a loaded, living session.
+
+        Raises:
+            Gone: it was deleted or expired.
+            NotFound: it is not there.
+        """
+        if self.ended is not None:
+            raise Gone(code=f"session_{self.ended.reason}")
+        if self.log is None:
+            raise NotFound
+        return self.log
+
+    @property
+    def run(self) -> Run | None:
+        """The active run, as committed."""
+        run = self.log.run if self.log is not None else None
+        assert run is None or isinstance(run, Run)
+        return run
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a message would have to wait."""
+        return self._tail is not None or self.run is not None or bool(self.record.queue)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether memory may forget it: nobody holds it, nothing runs, waits or needs the journal."""
+        if self.pins or self.streams or self.lock.locked():
+            return False
+        return self.log is None or (self.log.is_settled and self.log.run is None and not self.log.record.queue)
+
+    # --- loading
+
+    async def load(self, creation: Creation | None, admit: Callable[[], Any] | None = None) -> bool:
+        """Make sure that the session is in memory; say whether it was created just now.
+
+        Raises:
+            NotFound: it does not exist and there is no `creation`.
+            Gone: it ended.
+            StorageError: it cannot be read; Unavailable: it cannot be written.
+        """
+        if self.log is not None and self.ended is None:
+            return False
+        async with self.lock:
+            if self.ended is not None:
+                raise Gone(code=f"session_{self.ended.reason}")
+            if self.log is not None:
+                return False
+            found = await self._node.storage.load(self.key)
+            if isinstance(found, Tombstone):
+                self.ended = found
+                raise Gone(code=f"session_{found.reason}")
+            if found is not None:
+                self.adopt(found)
+                return False
+            if creation is None:
+                raise NotFound
+            if admit is not None:
+                await admit()
+            await self._create(creation)
+            return True
+
+    def adopt(self, record: SessionRecord) -> SessionLog:
+        """Take a stored record as the session's."""
+        log = SessionLog(record, self._node.submit, ring_bytes=self._node.settings.ring_bytes)
+        log.on_change = self._on_change
+        self.log = log
+        return log
+
+    def _on_change(self) -> None:
+        if self._tail is not None and self._tail.is_over and self.run is None:
+            self._remember(self._tail.as_record())
+            self._tail = None
+        if self.ended is None and self.record.queue and self._tail is None and self.run is None:
+            self._node.start_later(self)
+        self._node.changed(self)
+
+    async def _create(self, creation: Creation) -> None:
+        now = time.time()
+        record = SessionRecord(
+            ref=self._node.storage.new_ref(),
+            user_id=self.key.user_id,
+            session_id=self.key.session_id,
+            epoch=new_epoch(),
+            title=creation.title,
+            title_given=creation.title is not None,
+            agent=creation.agent,
+            persona=creation.persona,
+            created_at=creation.created_at or now,
+            last_activity=now,
+            message_count=len(creation.messages),
+            website_domain=creation.website_domain,
+            ip_address=creation.ip_address,
+            metadata=creation.metadata or {},
+            artifacts=creation.artifacts or {},
+        )
+        writes: list[Write] = [SaveSession(record)]
+        if creation.messages:
+            # Below the first event's position: what follows is ordered behind it.
+            base = -len(creation.messages)
+            rows = [
+                MessageRecord(position=base + index, run_id="", created_at=now, message=message)
+                for index, message in enumerate(creation.messages)
+            ]
+            writes.append(SaveMessages(record.ref, rows))
+        log = self.adopt(record)
+        try:
+            await self._commit(Entry(writes=writes))
+        except BaseException:
+            if self.log is log and log.is_settled:
+                self.log = None
+            raise
+
+    # --- messages
+
+    async def ask(self, question: Question, *, agent: str | None, on_busy: OnBusy) -> Accepted:
+        """Take a user's message: start a run, or queue it, or stop the active run first.
+
+        Raises:
+            Conflict: the session is busy and `on_busy` is reject, or the message id was used for something else.
+            LimitReached: too many runs, or too many waiting messages.
+            Unavailable: not committed; nothing happened.
+        """
+        async with self.lock:
+            log = self.live
+            known = await self._known(question.message_id)
+            if known is not None and not _is_intent(known):
+                return self._repeated(known, question.digest)
+            if known is not None:
+                return await self._take_stopped(question, agent, known)
+            if self.is_busy and on_busy == "queue":
+                return await self._enqueue(question, agent)
+            if self.is_busy:
+                if on_busy == "reject":
+                    raise Conflict(retry_after_s=1)
+                await self._stop_active()
+            run = await self._begin(question, agent or log.record.agent, ())
+            return self._accepted(run)
+
+    async def tell(self, text: str, message_id: str, digest: bytes) -> Accepted:
+        """Put a system message into the transcript; the agent sees it from the next run on."""
+        async with self.lock:
+            log = self.live
+            known = await self._known(message_id)
+            if known is not None:
+                return self._repeated(known, digest)
+            now = time.time()
+            run_id = self._tail.run_id if self._tail is not None else f"{events.SYNC_PREFIX}{new_id()}"
+            record = RunRecord(
+                run_id=f"{events.SYNC_PREFIX}{message_id}",
+                message_id=message_id,
+                digest=digest,
+                agent=log.record.agent,
+                status="finished",
+                started_at=now,
+                ended_at=now,
+            )
+            told = events.text_message(message_id, "system", text, run_id, now)
+            await self._commit(
+                Entry(
+                    self._wrapped(told, run_id, now),
+                    change={"last_activity": now},
+                    writes=[SaveRun(log.record.ref, record)],
+                    on_commit=lambda: self._remember(record),
+                )
+            )
+            return Accepted(run_id=run_id, message_id=message_id, status="finished", cursor=log.cursor)
+
+    async def interrupt(self, run_id: str | None, message_id: str | None) -> Receipt:
+        """Stop the active run, or make sure that a message which has not started never does. Idempotent."""
+        run = self.run
+        if run is not None and run_id in (None, run.run_id) and message_id in (None, run.question.message_id):
+            return await self._stop(run)
+        async with self.lock:
+            return await self._forestall(run_id, message_id)
+
+    async def _stop(self, run: Run) -> Receipt:
+        is_ours = run.stop()
+        assert run.closing is not None
+        # Also who lost the race waits: the receipt must not precede the terminal event.
+        await self.live.committed(run.closing, timeout_s=self._node.settings.storage_timeout_seconds)
+        outcome: Outcome = "stopped" if is_ours or run.status == "interrupted" else "already_finished"
+        return Receipt(run_id=run.run_id, outcome=outcome, cursor=self.live.cursor)
+
+    async def _forestall(self, run_id: str | None, message_id: str | None) -> Receipt:
+        log, run = self.live, self.run
+        if self._tail is not None and run is None:
+            raise Unavailable(retry_after_s=1)  # its first commit is in flight: nobody knows yet whether it runs
+        if run is not None and run_id in (None, run.run_id) and message_id in (None, run.question.message_id):
+            return await self._stop(run)
+        for waiting in log.record.queue:
+            if waiting["run_id"] == run_id or waiting["message_id"] == message_id:
+                await self._withdraw(waiting)
+                return Receipt(run_id=waiting["run_id"], outcome="pending", cursor=log.cursor)
+        known = await self._known(message_id) if message_id else None
+        if known is None and run_id is not None:
+            known = await self._node.storage.run_by_id(log.record.ref, run_id)
+        if known is not None:
+            is_pending = not isinstance(known, Run) and known.started_at == 0
+            return Receipt(
+                run_id=known.run_id, outcome="pending" if is_pending else "already_finished", cursor=log.cursor
+            )
+        if message_id is None:
+            return Receipt(run_id=None, outcome="idle", cursor=log.cursor)
+        intent = RunRecord(
+            run_id=new_id(),
+            message_id=message_id,
+            digest=b"",
+            agent=log.record.agent,
+            status="interrupted",
+            started_at=0,
+            ended_at=time.time(),
+        )
+        await self._commit(
+            Entry(writes=[SaveRun(log.record.ref, intent)], on_commit=lambda: self._remember(intent))
+        )
+        return Receipt(run_id=intent.run_id, outcome="pending", cursor=log.cursor)
+
+    # --- the queue
+
+    async def start_next(self) -> None:
+        """Start the first queued message if nothing runs. Called by the hub when a run ended, and after a restart."""
+        async with self.lock:
+            log = self.live
+            if self._tail is not None or self.run is not None or not log.record.queue:
+                return
+            waiting, rest = log.record.queue[0], log.record.queue[1:]
+            question = Question(
+                message=waiting["message"],
+                message_id=waiting["message_id"],
+                digest=bytes.fromhex(waiting["digest"]),
+                role=waiting["role"],
+                persona=waiting["persona"],
+                options=waiting["options"],
+            )
+            operations = [{"op": "remove", "path": "/queue/0"}]
+            await self._begin(question, waiting["agent"], operations, queue=rest, run_id=waiting["run_id"])
+
+    async def edit_queue(self, message_id: str, *, message: str | None, position: int | None) -> Sequence[Mapping[str, Any]]:
+        """Change the text or the place of a waiting message; return the queue."""
+        async with self.lock:
+            waiting = self._waiting(message_id)
+            queue = [item for item in self.record.queue if item is not waiting]
+            changed = {**waiting, "message": message} if message is not None else waiting
+            old_position = self.record.queue.index(waiting)
+            queue.insert(old_position if position is None else min(position, len(queue)), changed)
+            await self._save_queue(queue, ())
+            return self.record.queue
+
+    async def remove_queued(self, message_id: str) -> Sequence[Mapping[str, Any]]:
+        """Take a waiting message back; return the queue."""
+        async with self.lock:
+            await self._withdraw(self._waiting(message_id))
+            return self.record.queue
+
+    def _waiting(self, message_id: str) -> Mapping[str, Any]:
+        for waiting in self.live.record.queue:
+            if waiting["message_id"] == message_id:
+                return waiting
+        raise NotFound(code="queue_entry_not_found")
+
+    async def _enqueue(self, question: Question, agent: str | None) -> Accepted:
+        record = self.record
+        if len(record.queue) >= self._node.settings.max_queue:
+            raise LimitReached(code="queue_full", retry_after_s=5)
+        now = time.time()
+        waiting: dict[str, Any] = {
+            "message_id": question.message_id,
+            "run_id": new_id(),
+            "message": question.message,
+            "created_at": events.rfc3339(now),
+            "agent": agent or record.agent,
+            "role": question.role,
+            "persona": question.persona,
+            "options": dict(question.options),
+            "digest": question.digest.hex(),
+        }
+        queued = _queued_record(waiting, "queued", now)
+        await self._save_queue([*record.queue, waiting], [queued])
+        return Accepted(
+            run_id=waiting["run_id"], message_id=question.message_id, status="queued", cursor=self.live.cursor
+        )
+
+    async def _withdraw(self, waiting: Mapping[str, Any]) -> None:
+        """Remove a waiting message for good: its run ends as interrupted before it began."""
+        queue = [item for item in self.record.queue if item is not waiting]
+        await self._save_queue(queue, [_queued_record(waiting, "interrupted", 0)])
+
+    async def _save_queue(self, queue: Sequence[Mapping[str, Any]], runs: Sequence[RunRecord]) -> None:
+        operation = {"op": "replace", "path": "/queue", "value": public_queue(queue)}
+
+        def remember() -> None:
+            for run in runs:
+                self._remember(run)
+
+        await self._commit(
+            self._housekeeping(
+                [events.state_delta([operation])],
+                change={"queue": tuple(queue)},
+                writes=[SaveRun(self.record.ref, run) for run in runs],
+                on_commit=remember,
+            )
+        )
+        if self._tail is None and self.run is None and queue:
+            self._node.start_later(self)  # the run it waited for ended meanwhile
+
+    # --- housekeeping
+
+    async def change(self, fields: Mapping[str, Any]) -> SessionRecord:
+        """Replace fields of the record (title, persona, agent, config, metadata) and tell every stream."""
+        async with self.lock:
+            operations = [
+                {"op": "replace", "path": f"/session/{name}", "value": value}
+                for name, value in fields.items()
+                if name != "config"
+            ]
+            changed = {**fields, "title_given": True} if fields.get("title") is not None else dict(fields)
+            news = [events.state_delta(operations)] if operations else []
+            await self._commit(self._housekeeping(news, change=changed))
+            return self.record
+
+    async def clear(self) -> SessionRecord:
+        """Remove all messages, here, in the storage and in every client; stop what runs."""
+        async with self.lock:
+            await self._stop_active()
+            now = time.time()
+            news: list[Event] = [{"type": "MESSAGES_SNAPSHOT", "messages": []}]
+            entry = self._housekeeping(news, change={"last_activity": now})
+            entry.clears = True
+            await self._commit(entry)
+            return self.record
+
+    async def end(self, reason: Literal["deleted", "expired"]) -> None:
+        """End the session: stop its run, remove everything of it, let its streams say goodbye."""
+        async with self.lock:
+            log = self.live
+            await self._stop_active()
+            tombstone = Tombstone(reason, time.time())
+
+            def bury() -> None:
+                self.ended = tombstone
+
+            await self._commit(Entry(writes=[EndSession(log.record, tombstone)], on_commit=bury))
+        for wake in tuple(log.readers):
+            wake()
+
+    def touch(self) -> None:
+        """Count the end of a stream as activity, so that a reader who leaves has the whole timeout to come back."""
+        if self.ended is None and self.log is not None and time.time() - self.log.record.last_activity > 1:
+            self.log.append(Entry(change={"last_activity": time.time()}))
+
+    # --- inside the lock
+
+    async def _begin(
+        self,
+        question: Question,
+        agent: str,
+        operations: Sequence[Event],
+        *,
+        queue: Sequence[Mapping[str, Any]] | None = None,
+        run_id: str | None = None,
+    ) -> Run:
+        log, settings = self.live, self._node.settings
+        self._node.admit_run(self.key.user_id)
+        limits = RunLimits(
+            timeout_s=settings.run_timeout_seconds,
+            grace_s=settings.stop_grace_seconds,
+            max_bytes=settings.max_run_bytes,
+            pending_bytes=settings.journal_pending_bytes,
+        )
+        run = Run(log, self._node.agent(agent), question, limits, run_id=run_id)
+        change: dict[str, Any] = {"last_activity": run.started_at}
+        if queue is not None:
+            change["queue"] = tuple(queue)
+        operations = [*operations, *self._titling(question.message, change)]
+        opening = run.opening()
+        if operations:
+            opening.append(events.state_delta(operations))
+        entry = Entry(
+            opening,
+            change=change,
+            writes=[SaveRun(log.record.ref, run.as_record())],
+            opens=run,
+            on_commit=lambda: self._began(run),
+            on_drop=lambda: self._let_go(run),
+        )
+        self._tail = run
+        await self._commit(entry)
+        return run
+
+    def _began(self, run: Run) -> None:
+        self._remember(run)
+        self._node.start(self, run)
+
+    def _let_go(self, run: Run) -> None:
+        if self._tail is run:
+            self._tail = None
+
+    def _titling(self, message: str, change: dict[str, Any]) -> list[Event]:
+        if self.record.title is not None:
+            return []
+        title = " ".join(message.split())
+        if len(title) > _TITLE_CHARS:
+            title = next(events.pieces(title, _TITLE_CHARS - 1)).rstrip() + "…"
+        change["title"] = title
+        return [{"op": "replace", "path": "/session/title", "value": title}]
+
+    async def _take_stopped(self, question: Question, agent: str | None, intent: RunRecord | Run) -> Accepted:
+        """Record a message whose stop came first: it is in the history, and its run ended before the agent saw it."""
+        log = self.live
+        run = Run(
+            log,
+            self._node.agent(agent or log.record.agent),
+            question,
+            RunLimits(timeout_s=0, grace_s=1, max_bytes=1, pending_bytes=1),
+            run_id=intent.run_id,
+        )
+        run.ended_at, run.status = time.time(), "interrupted"
+        if self.is_busy:
+            record = run.as_record()
+            await self._commit(Entry(writes=[SaveRun(log.record.ref, record)], on_commit=lambda: self._remember(record)))
+        else:
+            ending = events.run_finished(self.key.session_id, run.run_id, "cancelled", run.ended_at)
+            change: dict[str, Any] = {"last_activity": run.ended_at}
+            operations = self._titling(question.message, change)
+            news = [events.state_delta(operations)] if operations else []
+            await self._commit(
+                Entry(
+                    [*run.opening(), *news, ending],
+                    change=change,
+                    opens=run,
+                    closes=run,
+                    on_commit=lambda: self._remember(run.as_record()),
+                )
+            )
+        return Accepted(
+            run_id=run.run_id,
+            message_id=question.message_id,
+            status="interrupted",
+            cursor=log.cursor,
+            run=run if run.first else None,
+        )
+
+    async def _stop_active(self) -> None:
+        if self.run is not None:
+            await self._stop(self.run)
+        elif self._tail is not None:
+            raise Unavailable(retry_after_s=1)  # its first commit is in flight
+
+    def _housekeeping(
+        self,
+        news: Sequence[Event],
+        *,
+        change: Mapping[str, Any],
+        writes: Sequence[Write] = (),
+        on_commit: Callable[[], None] | None = None,
+    ) -> Entry:
+        wrapped = self._wrapped(news, f"{events.SYNC_PREFIX}{new_id()}", time.time()) if news else ()
+        return Entry(wrapped, change=change, writes=writes, on_commit=on_commit)
+
+    def _wrapped(self, news: Sequence[Event], run_id: str, when: float) -> Sequence[Event]:
+        """Wrap events in a housekeeping run of their own, unless a run is open that can carry them."""
+        is_open = self._tail is not None and not self._tail.is_over
+        return news if is_open else events.housekeeping(self.key.session_id, run_id, when, news)
+
+    async def _commit(self, entry: Entry) -> None:
+        await self.live.commit(entry, timeout_s=self._node.settings.storage_timeout_seconds)
+
+    def _accepted(self, run: Run) -> Accepted:
+        return Accepted(
+            run_id=run.run_id,
+            message_id=run.question.message_id,
+            status=run.status,
+            cursor=Cursor(self.record.epoch, run.opened),
+            run=run,
+        )
+
+    # --- repeated POSTs
+
+    def run_of(self, message_id: str) -> Run | RunRecord | None:
+        """Return what became of a message of late: its run, or what is stored of it; None when that is not known here."""
+        return self._recent.get(message_id)
+
+    def _remember(self, run: RunRecord | Run) -> None:
+        message_id = run.question.message_id if isinstance(run, Run) else run.message_id
+        self._recent[message_id] = run
+        self._recent.move_to_end(message_id)
+        while len(self._recent) > _RECENT_MESSAGES:
+            self._recent.popitem(last=False)
+
+    async def _known(self, message_id: str) -> RunRecord | Run | None:
+        recent = self._recent.get(message_id)
+        if recent is not None:
+            return recent
+        record = self.record
+        if not (record.run_count or record.message_count or record.queue or record.seq or self.run):
+            return None
+        return await self._node.storage.run_by_message(record.ref, message_id)
+
+    def _repeated(self, known: RunRecord | Run, digest: bytes) -> Accepted:
+        record = known.as_record() if isinstance(known, Run) else known
+        if record.digest != digest:
+            raise Conflict(code="message_id_conflict")
+        if isinstance(known, Run) and not known.is_over:
+            return self._accepted(known)
+        return Accepted(
+            run_id=record.run_id,
+            message_id=record.message_id,
+            status=record.status,
+            cursor=self.live.cursor,
+            run=known if isinstance(known, Run) else None,
+        )
+
+
+def _is_intent(known: RunRecord | Run) -> bool:
+    """Whether this is no run but a stop that came before its message."""
+    return not isinstance(known, Run) and known.started_at == 0 and known.digest == b""
+
+
+def _queued_record(waiting: Mapping[str, Any], status: str, started_at: float) -> RunRecord:
+    return RunRecord(
+        run_id=waiting["run_id"],
+        message_id=waiting["message_id"],
+        digest=bytes.fromhex(waiting["digest"]),
+        agent=waiting["agent"],
+        status=status,
+        started_at=started_at,
+        ended_at=None if status == "queued" else time.time(),
+    )
+
+
+def public_queue(queue: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the queue as clients see it."""
+    return [{name: item[name] for name in ("message_id", "run_id", "message", "created_at")} for item in queue]
+

@@ -1,0 +1,332 @@
+"""SessionLog: one session's log, from the outbox to the readers.
+
+Two sides, and the commit between them. The *append side* is the outbox: events in their order, consecutive deltas
+merged while they wait. The *committed side* is what clients may see: the ring of frames, the transcript of the active
+run, the record. `prepare` turns the outbox into frames and writes without changing the committed side; `publish`
+makes them visible after the commit; `take_back` undoes `prepare`. Only the journal calls these three.
+
+When no run is open, everything stands in the session's own rows and the journal is not needed for it: an ended run is
+folded (its messages, its frames) in the commit that ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+
+from ..errors import SessionstreamError, Unavailable
+from ..ids import Cursor
+from . import events
+from .ring import Ring
+from .outbox import ENTRY_BYTES, Entry, Item, LoggedRun, Prepared, event_size
+from .ports import ClearMessages, EndSession, Event, MessageRecord, SaveLog, SaveMessages, SaveRun, SaveSession, SessionRecord, Write
+from .transcript import Transcript
+
+
+class SessionLog:
+    """The log of a loaded session. Not thread-safe; all calls belong to the hub's loop."""
+
+    __slots__ = (
+        "__weakref__",
+        "_outbox",
+        "_ring_bytes",
+        "_room",
+        "_submit",
+        "artifacts",
+        "fold_version",
+        "journal_position",
+        "on_change",
+        "pending_bytes",
+        "readers",
+        "record",
+        "ring",
+        "run",
+        "transcript",
+    )
+
+    def __init__(self, record: SessionRecord, submit: Callable[[SessionLog], None], *, ring_bytes: int) -> None:
+        self.record = record
+        self.ring = Ring(record.seq)
+        self.run: LoggedRun | None = None
+        """The active run, as committed."""
+        self.transcript: Transcript | None = None
+        """Its messages, as committed."""
+        self.artifacts: dict[str, Any] = dict(record.artifacts)
+        """The state agents write, as appended."""
+        self.fold_version = 0
+        """Grows whenever stored messages change: who read them beside a change reads again."""
+        self.journal_position: int | None = None
+        """The journal is needed from here on for this session."""
+        self.pending_bytes = 0
+        self.readers: set[Callable[[], None]] = set()
+        """Called after each publish."""
+        self.on_change: Callable[[], None] | None = None
+        """Called when the record or the run changed, not for tokens."""
+        self._submit = submit
+        self._ring_bytes = ring_bytes
+        self._outbox: list[Item] = []
+        self._room: list[asyncio.Future[None]] = []
+
+    @property
+    def cursor(self) -> Cursor:
+        """The newest position a client can hold."""
+        return Cursor(self.record.epoch, self.ring.last)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits for a commit and nothing needs the journal."""
+        return not self.pending_bytes and not self._outbox and self.journal_position is None
+
+    # --- append side
+
+    def append_event(self, event: Event) -> None:
+        """Append one event of the active run; a delta is merged into the one before it while that still waits."""
+        outbox = self._outbox
+        self.pending_bytes += event_size(event)
+        if outbox:
+            last = outbox[-1]
+            if type(last) is dict and events.merge(last, event):
+                return
+        outbox.append(event)
+        self._submit(self)
+
+    def append(self, entry: Entry) -> None:
+        """Append an entry; its `done`, if any, tells when it is committed."""
+        self.pending_bytes += ENTRY_BYTES + entry.size()
+        self._outbox.append(entry)
+        self._submit(self)
+
+    async def commit(self, entry: Entry, *, timeout_s: float) -> Entry:
+        """Append an entry and wait until clients may see it.
+
+        Raises:
+            Unavailable: it was not committed in time. A required entry may still be; others are withdrawn,
+                unless their commit is in flight just then.
+        """
+        entry.done = asyncio.get_running_loop().create_future()
+        self.append(entry)
+        return await self.committed(entry, timeout_s=timeout_s)
+
+    async def committed(self, entry: Entry, *, timeout_s: float) -> Entry:
+        """Wait for an entry that was appended with a `done`."""
+        done = entry.done
+        assert done is not None
+        with anyio.move_on_after(timeout_s):
+            await asyncio.shield(done) if entry.required else await done
+            return entry
+        if not entry.required and entry in self._outbox:
+            self._outbox.remove(entry)
+            self.pending_bytes -= ENTRY_BYTES + entry.size()
+            entry.done = None
+            entry.settle(Unavailable())
+        raise Unavailable(retry_after_s=1)
+
+    async def room(self, limit_bytes: int) -> None:
+        """Wait until fewer than `limit_bytes` wait for their commit: the producer is paced by the storage, never by a reader."""
+        while self.pending_bytes >= limit_bytes:
+            waiter = asyncio.get_running_loop().create_future()
+            self._room.append(waiter)
+            await waiter
+
+    # --- the commit between the sides
+
+    def prepare(self) -> Prepared:
+        """Take the outbox and return what a commit must write for it."""
+        items, self._outbox = self._outbox, []
+        fold = _Fold(self)
+        for item in items:
+            fold.take(item)
+        return Prepared(items, self.pending_bytes, fold.frames, fold.finish(), fold.record, fold.is_folded)
+
+    def take_back(self, part: Prepared, refusal: SessionstreamError | None) -> bool:
+        """Undo `prepare`; say whether anything is left to commit.
+
+        With a refusal, what is not required fails to its caller; without one everything waits for another try.
+        """
+        dropped = [item for item in part.items if isinstance(item, Entry) and not item.required and refusal is not None]
+        self._outbox = [item for item in part.items if item not in dropped] + self._outbox
+        for entry in dropped:
+            self.pending_bytes -= ENTRY_BYTES + entry.size()
+        for entry in dropped:
+            entry.settle(refusal)
+        return bool(self._outbox)
+
+    def publish(self, part: Prepared, position: int) -> None:
+        """Make a committed part visible and wake everybody who waits for it."""
+        changed = part.record is not self.record
+        self.record = part.record
+        self.ring.extend(part.frames)
+        self.pending_bytes -= part.size
+        for item in part.items:
+            if type(item) is dict:
+                if self.transcript is not None:
+                    self.transcript.apply(item)
+            else:
+                changed = self._publish_entry(item) or changed  # type: ignore[arg-type]
+        if part.folded:
+            self.ring.spilled = self.ring.last
+            self.journal_position = None
+        elif self.journal_position is None and part.frames:
+            self.journal_position = position
+        self._bound_ring()
+        for waiter in self._room:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._room.clear()
+        for wake in self.readers:
+            wake()
+        for item in part.items:
+            if type(item) is not dict:
+                item.settle()  # type: ignore[union-attr]
+        if changed and self.on_change is not None:
+            self.on_change()
+
+    def restore(self, frames: list[bytes], *, first: int, stored: int) -> None:
+        """Take up the log where a crash left it: frames from `first` on, of which those up to `stored` are in rows."""
+        self.ring = Ring(first - 1)
+        self.ring.extend(frames)
+        self.ring.spilled = max(stored, first - 1)
+        self.journal_position = 0
+
+    def spill(self) -> None:
+        """Ask that what only ring and journal hold is written to the session's own rows."""
+        self.append(Entry(required=True, spills=True))
+
+    def _publish_entry(self, entry: Entry) -> bool:
+        if entry.opens is not None:
+            self.run, self.transcript = entry.opens, Transcript()
+            self.run.first, self.run.opened = entry.first, entry.last
+        if self.transcript is not None:
+            for event in entry.events:
+                self.transcript.apply(event)
+        if entry.clears:
+            self.ring.drop_through(entry.first - 1)
+            self.fold_version += 1
+        if entry.closes is not None:
+            entry.closes.last = entry.last
+            entry.closes.messages = self.transcript.messages() if self.transcript else []
+            self.run = self.transcript = None
+        if self.run is None:
+            self.fold_version += 1
+        return entry.opens is not None or entry.closes is not None
+
+    def _bound_ring(self) -> None:
+        if self.ring.size <= self._ring_bytes:
+            return
+        self.ring.trim(self._ring_bytes // 2)
+        if self.ring.size > self._ring_bytes:
+            self.spill()
+
+
+class _Fold:
+    """One pass over an outbox: frames in order, and the writes they entail."""
+
+    def __init__(self, log: SessionLog) -> None:
+        self.frames: list[bytes] = []
+        self.record = log.record
+        self.is_folded = log.run is None
+        self._log = log
+        self._epoch = log.record.epoch
+        self._seq = log.ring.last
+        self._writes: list[Write] = []
+        self._run = log.run
+        self._transcript: Transcript | None = None
+        self._since_run: list[Event] = []
+        self._row_start = 0
+        self._is_spilling = False
+        self._burial: EndSession | None = None
+
+    def take(self, item: Item) -> None:
+        """Encode an item's events; note what its commit changes."""
+        if type(item) is dict:
+            self._encode(item)
+            return
+        assert isinstance(item, Entry)
+        item.first = self._seq + 1
+        if item.clears:
+            self._clear()
+        if item.opens is not None:
+            self._run, self._transcript, self._since_run = item.opens, Transcript(), []
+            item.opens.first = item.first
+        for event in item.events:
+            self._encode(event)
+        item.last = self._seq
+        self._writes.extend(item.writes)
+        self._burial = next((write for write in item.writes if isinstance(write, EndSession)), self._burial)
+        self._is_spilling = self._is_spilling or item.spills
+        if item.change:
+            self.record = dataclasses.replace(self.record, **item.change)
+        if item.closes is not None:
+            self._close(item.closes)
+        elif self._run is None and item.events:
+            self._save_messages(_messages_of(item), item.first, "")
+
+    def finish(self) -> list[Write]:
+        """Return all writes, after what follows from the pass as a whole."""
+        self.is_folded = self._run is None or self._is_spilling
+        if self._burial is not None:
+            return [self._burial]  # whatever else was in the batch must not bring a row back
+        log = self._log
+        if self.is_folded and self._seq > log.ring.spilled:
+            ended_at = time.time() if self._run is None else None
+            frames = self.frames[self._row_start :]
+            if not self._row_start:
+                frames = log.ring.unspilled() + frames
+            if frames:
+                self._writes.append(
+                    SaveLog(log.record.ref, self._seq - len(frames) + 1, self._seq, b"".join(frames), ended_at)
+                )
+            self.record = dataclasses.replace(self.record, seq=self._seq)
+        if self.record is not log.record:
+            self._writes.append(SaveSession(self.record))
+        return self._writes
+
+    def _encode(self, event: Event) -> None:
+        self._seq += 1
+        self.frames.append(events.frame(self._epoch, self._seq, event))
+        if self._run is not None:
+            self._since_run.append(event)
+
+    def _clear(self) -> None:
+        self._row_start = len(self.frames)
+        self._writes.append(ClearMessages(self.record.ref, self._seq))
+        self.record = dataclasses.replace(self.record, message_count=0)
+
+    def _close(self, run: LoggedRun) -> None:
+        """Fold the run: its messages as they will stand once this batch is committed, and its end."""
+        transcript = self._transcript
+        if transcript is None:
+            transcript = self._log.transcript.copy() if self._log.transcript is not None else Transcript()
+        for event in self._since_run:
+            transcript.apply(event)
+        self._save_messages(transcript.messages(), run.first, run.run_id)
+        self.record = dataclasses.replace(self.record, run_count=self.record.run_count + 1)
+        self._writes.append(SaveRun(self.record.ref, run.as_record()))
+        self._run, self._transcript, self._since_run = None, None, []
+
+    def _save_messages(self, messages: list[dict[str, Any]], first: int, run_id: str) -> None:
+        if not messages:
+            return
+        now = time.time()
+        self._writes.append(
+            SaveMessages(
+                self.record.ref,
+                [
+                    MessageRecord(position=first + index, run_id=run_id, created_at=now, message=message)
+                    for index, message in enumerate(messages)
+                ],
+            )
+        )
+        self.record = dataclasses.replace(self.record, message_count=self.record.message_count + len(messages))
+
+
+def _messages_of(entry: Entry) -> list[dict[str, Any]]:
+    transcript = Transcript()
+    for event in entry.events:
+        transcript.apply(event)
+    return transcript.messages()

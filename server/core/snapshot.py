@@ -1,0 +1,126 @@
+"""Snapshot: the fold of a session's log up to a cursor, as values and as the events that a new stream begins with.
+
+What is stored (ended runs) is read beside the loop; what is not (the active run) is added at one moment of the loop,
+together with the cursor. If a run ended between the two, the stored part is read again: `fold_version` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import Unavailable
+from ..ids import Cursor
+from . import events
+from .ports import Event, Message, SessionRecord, Storage
+from .session import Session, public_queue
+from .sessionlog import SessionLog
+
+_ATTEMPTS = 50  # each one more means that another run ended while the messages were read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything a client can know of a session at `cursor`."""
+
+    cursor: Cursor
+    session: dict[str, Any]
+    messages: Sequence[Message]
+    state: dict[str, Any]
+    run: dict[str, Any] | None
+    reopening: Sequence[Event]
+    """Events that open again what is open in the active run."""
+
+    def as_events(self, *, resumed: bool | None, now: float) -> list[Event]:
+        """Return the events of a stream that starts here; `resumed` False says that its cursor could not be honoured."""
+        session_id = self.session["session_id"]
+        run_id = self.run["run_id"] if self.run else f"{events.SYNC_PREFIX}{self.cursor}"
+        started = events.run_started(session_id, run_id, now)
+        if resumed is not None:
+            started["metadata"] = {"sessionstream": {"run_id": run_id, "resumed": resumed}}
+        body: list[Event] = [
+            started,
+            {"type": "MESSAGES_SNAPSHOT", "messages": list(self.messages)},
+            {"type": "STATE_SNAPSHOT", "snapshot": self.state},
+        ]
+        if self.run is None:
+            return [*body, events.run_finished(session_id, run_id, "success", now)]
+        return [*body, *self.reopening]
+
+    def as_frames(self, *, resumed: bool | None, now: float) -> bytes:
+        """Return the same as SSE frames. Only the last has an id: who is cut off before it comes back for a whole one."""
+        *first, last = self.as_events(resumed=resumed, now=now)
+        return b"".join(map(events.bare_frame, first)) + events.frame(self.cursor.epoch, self.cursor.seq, last)
+
+
+async def take_snapshot(session: Session, storage: Storage, timeout_minutes: float) -> Snapshot:
+    """Return the session's snapshot.
+
+    Raises:
+        StorageError: the stored messages cannot be read.
+        Gone, NotFound: the session ended.
+    """
+    for _ in range(_ATTEMPTS):
+        log = session.live
+        version = log.fold_version
+        stored: Sequence[Message] = ()
+        if log.record.message_count:
+            stored = [row.message for row in await storage.messages(log.record.ref)]
+        if version == log.fold_version and session.ended is None:
+            return _compose(log, stored, timeout_minutes)
+    raise Unavailable("the session changes faster than it can be read", retry_after_s=1)
+
+
+def _compose(log: SessionLog, stored: Sequence[Message], timeout_minutes: float) -> Snapshot:
+    current = log.transcript.messages() if log.transcript is not None else []
+    public = public_session(log, timeout_minutes)
+    run = None
+    if log.run is not None:
+        run = {"run_id": log.run.run_id, "status": "running", "agent": log.run.as_record().agent}
+    state = {
+        "session": public,
+        "run": run,
+        "queue": public_queue(log.record.queue),
+        "artifacts": dict(log.record.artifacts),
+    }
+    return Snapshot(
+        cursor=log.cursor,
+        session=public,
+        messages=[*stored, *current],
+        state=state,
+        run=run,
+        reopening=log.transcript.reopening() if log.transcript is not None else [],
+    )
+
+
+def public_session(log: SessionLog, timeout_minutes: float) -> dict[str, Any]:
+    """Return the Session object of a session in memory."""
+    run = {"run_id": log.run.run_id, "status": "running"} if log.run is not None else None
+    extra = len(log.transcript) if log.transcript is not None else 0
+    return public_record(log.record, timeout_minutes, run=run, extra_messages=extra)
+
+
+def public_record(
+    record: SessionRecord, timeout_minutes: float, *, run: dict[str, Any] | None = None, extra_messages: int = 0
+) -> dict[str, Any]:
+    """Return the Session object of a record."""
+    expires_at = events.rfc3339(record.last_activity + timeout_minutes * 60) if timeout_minutes else None
+    slides = record.artifacts.get("slides")
+    pages = slides.get("pages", ()) if isinstance(slides, dict) else ()
+    return {
+        "session_id": record.session_id,
+        "user_id": record.user_id,
+        "title": record.title,
+        "agent": record.agent,
+        "persona": record.persona,
+        "created_at": events.rfc3339(record.created_at),
+        "last_activity": events.rfc3339(record.last_activity),
+        "expires_at": expires_at,
+        "message_count": record.message_count + extra_messages,
+        "run": run,
+        "has_slides": bool(slides),
+        "slide_count": len(pages),
+        "website_domain": record.website_domain,
+        "metadata": dict(record.metadata),
+    }

@@ -1,0 +1,126 @@
+"""Upkeep: what has to go in time. Sessions expire, idle ones leave memory, old deltas collapse, the journal is cut.
+
+Nothing here is on the way of a message: it runs on the hub's timer, in small commits between those of the sessions,
+and a storage that does not answer only makes it late.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+import anyio
+import anyio.to_thread
+
+from ..errors import SessionstreamError
+from ..settings import Settings
+from .events import collapse
+from .journal import Journal
+from .ports import CutJournal, PurgeTombstones, ReplaceLog, SaveLog, SessionKey, SessionRecord, Storage, StorageError
+from .session import Session
+
+_log = logging.getLogger("sessionstream.upkeep")
+
+_EXPIRE_AT_ONCE: Final = 500
+_COLLAPSE_BYTES: Final = 4 << 20  # read, merged and written in one go: some milliseconds of a thread
+_DAY_S: Final = 86_400
+
+
+class Kept(Protocol):
+    """What upkeep needs of the hub."""
+
+    settings: Settings
+    storage: Storage
+    journal: Journal
+    sessions: dict[SessionKey, Session]
+
+    def session(self, key: SessionKey) -> Any:
+        """Hold a session: an async context manager."""
+
+    async def end(self, session: Session, reason: Any) -> None:
+        """End a session that is held."""
+
+    def evict_idle(self, older_than_s: float) -> int:
+        """Forget idle sessions."""
+
+
+class Upkeep:
+    """The housekeeper of one hub."""
+
+    def __init__(self, hub: Kept) -> None:
+        self._hub = hub
+        self._mark = 0
+        self.expired = 0
+
+    async def run(self) -> None:
+        """Do all of it once; what fails is left for the next time."""
+        for step in (self.expire, self.collapse_logs, self.trim_journal, self.purge_tombstones):
+            try:
+                await step()
+            except (StorageError, SessionstreamError, TimeoutError) as error:
+                _log.warning("%s was put off: %s", step.__name__, error)
+        self._hub.evict_idle(self._hub.settings.idle_memory_seconds)
+
+    async def expire(self, user_id: str | None = None) -> None:
+        """End sessions whose time is over, unless a stream, a run or a queue keeps them alive."""
+        timeout_s = self._hub.settings.session_timeout_minutes * 60
+        if not timeout_s:
+            return
+        with anyio.fail_after(self._hub.settings.storage_timeout_seconds):
+            records = await self._hub.storage.idle_since(time.time() - timeout_s, _EXPIRE_AT_ONCE, user_id)
+        for record in records:
+            if not self._is_in_use(record):
+                await self._expire(record, timeout_s)
+
+    def _is_in_use(self, record: SessionRecord) -> bool:
+        session = self._hub.sessions.get(record.key)
+        if session is None or session.log is None:
+            return bool(record.queue)
+        return bool(session.pins or session.streams or session.log.run or session.log.record.queue)
+
+    async def _expire(self, record: SessionRecord, timeout_s: float) -> None:
+        async with self._hub.session(record.key) as session:
+            if session.record.last_activity + timeout_s < time.time() and not session.streams:
+                await self._hub.end(session, "expired")
+                self.expired += 1
+
+    async def collapse_logs(self) -> None:
+        """Merge the deltas of runs that ended a while ago; exact resumption inside them is over."""
+        settings = self._hub.settings
+        with anyio.fail_after(settings.storage_timeout_seconds):
+            found = await self._hub.storage.collapsible(time.time() - settings.resume_window_seconds, _COLLAPSE_BYTES)
+        for rows in found:
+            row = await anyio.to_thread.run_sync(partial(_merged, rows))
+            await self._hub.journal.write(
+                [ReplaceLog(row, settings.log_kept_bytes)], timeout_s=settings.storage_timeout_seconds
+            )
+
+    async def trim_journal(self) -> None:
+        """Cut the journal behind the oldest event that only it holds; a session that holds it back is spilled."""
+        journal = self._hub.journal
+        needed = journal.position + 1
+        for session in self._hub.sessions.values():
+            log = session.log
+            if log is None or log.journal_position is None:
+                continue
+            needed = min(needed, log.journal_position)
+            if log.journal_position <= self._mark:
+                log.spill()
+        self._mark = journal.position
+        if needed > 1:
+            await journal.write([CutJournal(needed)], timeout_s=self._hub.settings.storage_timeout_seconds)
+
+    async def purge_tombstones(self) -> None:
+        """Forget what ended long ago."""
+        before = time.time() - self._hub.settings.tombstone_days * _DAY_S
+        await self._hub.journal.write(
+            [PurgeTombstones(before)], timeout_s=self._hub.settings.storage_timeout_seconds
+        )
+
+
+def _merged(rows: Sequence[SaveLog]) -> SaveLog:
+    frames = collapse(b"".join(row.frames for row in rows))
+    return SaveLog(rows[0].ref, rows[0].first, rows[-1].last, frames, rows[-1].ended_at)
