@@ -1,0 +1,388 @@
+"""Cold reads of the SQLite storage: a few threads, each read on a connection of its own, never on the loop."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from ..core.events import split_frames
+from ..core.ports import (
+    LogSlice,
+    MessageRecord,
+    OpenRun,
+    Page,
+    RunRecord,
+    SaveLog,
+    SessionKey,
+    SessionRecord,
+    StorageError,
+    Tombstone,
+)
+from . import rows
+
+_Result = TypeVar("_Result")
+
+_READERS: Final = 4  # more threads than cores only wait for each other
+_HOUR_S: Final = 3600
+_DAY_S: Final = 86_400
+_WORD: Final = re.compile(r"\w+")
+_UNSPACED: Final = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+
+
+class SqliteReads:
+    """The reading half of the storage port."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._idle: list[sqlite3.Connection] = []
+        self._generation = 0
+
+    def close_readers(self) -> None:
+        """Let every read from now on open the file anew."""
+        self._generation += 1
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _read(self, query: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(_READERS)
+        return await anyio.to_thread.run_sync(
+            self._read_in_thread, query, limiter=self._limiter, abandon_on_cancel=True
+        )
+
+    def _read_in_thread(self, query: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        generation = self._generation
+        try:
+            connection = self._idle.pop() if self._idle else self._open_reader()
+        except sqlite3.Error as error:
+            raise StorageError(f"{self.path.name}: {error}") from error
+        try:
+            result = query(connection)
+        except sqlite3.Error as error:
+            connection.close()
+            raise StorageError(f"{self.path.name}: {error}") from error
+        except BaseException:
+            connection.close()
+            raise
+        if generation == self._generation:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return result
+
+    def _open_reader(self) -> sqlite3.Connection:
+        # Read-only, and it must not create what is not there: an empty file would look like an empty storage.
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=1
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    # --- one session
+
+    async def load(self, key: SessionKey) -> SessionRecord | Tombstone | None:
+        """Return the session, what is left of it, or None."""
+
+        def query(connection: sqlite3.Connection) -> SessionRecord | Tombstone | None:
+            row = connection.execute(
+                f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE user_id = ? AND session_id = ?", key
+            ).fetchone()
+            if row is not None:
+                return rows.session_record(row)
+            row = connection.execute(
+                "SELECT status, ended_at FROM ended_sessions WHERE user_id = ? AND session_id = ?", key
+            ).fetchone()
+            return Tombstone(*row) if row is not None else None
+
+        return await self._read(query)
+
+    async def owners(self, session_id: str) -> Sequence[str]:
+        """Return the users that have a live session of this id."""
+        return await self._read(
+            lambda connection: [
+                row[0] for row in connection.execute("SELECT user_id FROM sessions WHERE session_id = ?", (session_id,))
+            ]
+        )
+
+    async def read_log(self, ref: int, after: int, limit_bytes: int) -> LogSlice | None:
+        """Return stored frames after a position; at least one row's, whatever its size."""
+
+        def query(connection: sqlite3.Connection) -> LogSlice | None:
+            chunks: list[bytes] = []
+            size, position = 0, after
+            for row in connection.execute(
+                "SELECT first, last, frames FROM log WHERE ref = ? AND last > ? ORDER BY last", (ref, after)
+            ):
+                part = row["frames"] if row["first"] == position + 1 else _tail(row, position)
+                if part is None:
+                    return LogSlice(b"".join(chunks), position) if chunks else None
+                chunks.append(part)
+                size, position = size + len(part), row["last"]
+                if size >= limit_bytes:
+                    break
+            return LogSlice(b"".join(chunks), position)
+
+        return await self._read(query)
+
+    async def messages(
+        self, ref: int, *, before: str | None = None, limit: int | None = None
+    ) -> Sequence[MessageRecord]:
+        """Return the last `limit` messages before one, oldest first."""
+        place = "(SELECT position FROM messages WHERE ref = ? AND message_id = ?)"
+        where = "ref = ?" if before is None else f"ref = ? AND position < {place}"
+        values = (ref,) if before is None else (ref, ref, before)
+
+        def query(connection: sqlite3.Connection) -> Sequence[MessageRecord]:
+            found = connection.execute(
+                "SELECT position, run_id, created_at, tokens_in, tokens_out, body FROM messages "
+                f"WHERE {where} ORDER BY position DESC LIMIT ?",
+                (*values, -1 if limit is None else limit),
+            ).fetchall()
+            return [rows.message_record(row) for row in reversed(found)]
+
+        return await self._read(query)
+
+    async def run_by_message(self, ref: int, message_id: str) -> RunRecord | None:
+        """Return the run of a message; an id that only a message has is returned as a run of no body, which conflicts."""
+
+        def query(connection: sqlite3.Connection) -> RunRecord | None:
+            row = connection.execute(
+                f"SELECT {rows.RUN_COLUMNS} FROM runs WHERE ref = ? AND message_id = ?", (ref, message_id)
+            ).fetchone()
+            if row is not None:
+                return rows.run_record(row)
+            row = connection.execute(
+                "SELECT run_id, created_at FROM messages WHERE ref = ? AND message_id = ?", (ref, message_id)
+            ).fetchone()
+            if row is None:
+                return None
+            return RunRecord(
+                run_id=row["run_id"],
+                message_id=message_id,
+                digest=b"",
+                agent="",
+                status="finished",
+                started_at=row["created_at"],
+            )
+
+        return await self._read(query)
+
+    async def run_by_id(self, ref: int, run_id: str) -> RunRecord | None:
+        """Return a run."""
+
+        def query(connection: sqlite3.Connection) -> RunRecord | None:
+            row = connection.execute(
+                f"SELECT {rows.RUN_COLUMNS} FROM runs WHERE ref = ? AND run_id = ?", (ref, run_id)
+            ).fetchone()
+            return rows.run_record(row) if row is not None else None
+
+        return await self._read(query)
+
+    # --- many sessions
+
+    async def sessions(self, user_id: str, *, limit: int, cursor: str | None, query: str | None) -> Page:
+        """Return a page of a user's sessions, latest activity first."""
+        where, values = ["user_id = ?"], [user_id]
+        if cursor is not None:
+            activity, _, ref = cursor.partition("_")
+            where.append("(last_activity, ref) < (?, ?)")
+            values += [float(activity), int(ref)]  # type: ignore[list-item]
+        if query is not None:
+            condition, found_by = _search(user_id, query)
+            where.append(condition)
+            values += found_by
+
+        def select(connection: sqlite3.Connection) -> Page:
+            found = connection.execute(
+                f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE {' AND '.join(where)} "
+                "ORDER BY last_activity DESC, ref DESC LIMIT ?",
+                (*values, limit + 1),
+            ).fetchall()
+            records = [rows.session_record(row) for row in found[:limit]]
+            last = records[-1] if len(found) > limit else None
+            return Page(records, f"{last.last_activity!r}_{last.ref}" if last is not None else None)
+
+        return await self._read(select)
+
+    async def count(self, user_id: str | None) -> int:
+        """Return how many live sessions there are."""
+        where, values = ("WHERE user_id = ?", (user_id,)) if user_id is not None else ("", ())
+        return await self._read(
+            lambda connection: int(connection.execute(f"SELECT count(*) FROM sessions {where}", values).fetchone()[0])
+        )
+
+    async def idle_since(self, before: float, limit: int, user_id: str | None = None) -> Sequence[SessionRecord]:
+        """Return sessions whose last activity lies before a time, oldest first."""
+        where, values = ("AND user_id = ?", (user_id,)) if user_id is not None else ("", ())
+        return await self._read(
+            lambda connection: [
+                rows.session_record(row)
+                for row in connection.execute(
+                    f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE last_activity < ? {where} "
+                    "ORDER BY last_activity LIMIT ?",
+                    (before, *values, limit),
+                )
+            ]
+        )
+
+    async def collapsible(self, before: float, limit_bytes: int) -> Sequence[Sequence[SaveLog]]:
+        """Return rows to collapse, a list for each session, about `limit_bytes` in all."""
+
+        def query(connection: sqlite3.Connection) -> Sequence[Sequence[SaveLog]]:
+            found: dict[int, list[SaveLog]] = {}
+            size = 0
+            refs = connection.execute(
+                "SELECT DISTINCT ref FROM log WHERE collapsed = 0 AND ended_at < ? LIMIT 1000", (before,)
+            ).fetchall()
+            for (ref,) in refs:
+                for row in connection.execute(
+                    f"SELECT {rows.LOG_COLUMNS} FROM log WHERE ref = ? AND collapsed = 0 AND ended_at < ? ORDER BY last",
+                    (ref, before),
+                ):
+                    group = found.setdefault(ref, [])
+                    if group and group[-1].last + 1 != row["first"]:
+                        break  # rows of two stretches are collapsed one stretch at a time
+                    group.append(rows.log_row(row))
+                    size += len(row["frames"])
+                if size > limit_bytes:
+                    break
+            return list(found.values())
+
+        return await self._read(query)
+
+    async def open_runs(self) -> Sequence[OpenRun]:
+        """Return what a crash left; reads the journal once."""
+        return await self._read(_open_runs)
+
+    async def stats(self, user_id: str | None) -> dict[str, Any]:
+        """Return totals for a user, or for everybody."""
+        return await self._read(lambda connection: _stats(connection, user_id))
+
+
+def _tail(row: sqlite3.Row, after: int) -> bytes | None:
+    """Return the frames of a row after a position, None when no kept event ends there."""
+    if row["first"] > after:
+        return None
+    frames: bytes = row["frames"]
+    for epoch, seq, body in split_frames(frames):
+        if seq == after:
+            head = b"id: %s-%d\ndata: " % (epoch.encode(), seq)
+            return frames[frames.index(head + body) + len(head) + len(body) + 2 :]
+    return None
+
+
+def _search(user_id: str, query: str) -> tuple[str, list[Any]]:
+    """Return an SQL condition on sessions and its values: every word of the query begins a word of one message, or of the title."""
+    if _UNSPACED.search(query):
+        # These scripts put no spaces between words: the index has no words to offer, so the user's rows are looked through.
+        like = "%" + re.sub(r"([%_\\])", r"\\\1", query) + "%"
+        return (
+            "(title LIKE ? ESCAPE '\\' OR ref IN (SELECT m.ref FROM sessions s JOIN messages m ON m.ref = s.ref "
+            "WHERE s.user_id = ? AND m.text LIKE ? ESCAPE '\\'))",
+            [like, user_id, like],
+        )
+    words = _WORD.findall(query)
+    if not words:
+        return "0", []
+    terms = " AND ".join(f'"{word}" *' for word in words[:16])
+    owner = f'owner : "{rows.owner_token(user_id)}"'
+    return (
+        "ref IN (SELECT ref FROM messages WHERE id IN (SELECT rowid FROM found_messages WHERE found_messages MATCH ?) "
+        "UNION SELECT rowid FROM found_titles WHERE found_titles MATCH ?)",
+        [f"{owner} AND text : ({terms})", f"{owner} AND title : ({terms})"],
+    )
+
+
+def _open_runs(connection: sqlite3.Connection) -> Sequence[OpenRun]:
+    unfolded: dict[str, list[tuple[int, bytes]]] = {}
+    for (blob,) in connection.execute("SELECT frames FROM journal ORDER BY id"):
+        for epoch, seq, body in split_frames(blob):
+            unfolded.setdefault(epoch, []).append((seq, b"id: %s-%d\ndata: %s\n\n" % (epoch.encode(), seq, body)))
+    left = connection.execute(
+        f"SELECT {rows.SESSION_COLUMNS} FROM sessions "
+        "WHERE queue <> '[]' OR ref IN (SELECT ref FROM runs WHERE status = 'running')"
+    ).fetchall()
+    return [_open_run(connection, rows.session_record(row), unfolded) for row in left]
+
+
+def _open_run(
+    connection: sqlite3.Connection, record: SessionRecord, unfolded: dict[str, list[tuple[int, bytes]]]
+) -> OpenRun:
+    run_row = connection.execute(
+        f"SELECT {rows.RUN_COLUMNS} FROM runs WHERE ref = ? AND status = 'running'", (record.ref,)
+    ).fetchone()
+    spilled = connection.execute(
+        "SELECT frames FROM log WHERE ref = ? AND ended_at IS NULL ORDER BY last", (record.ref,)
+    ).fetchall()
+    stored = connection.execute("SELECT coalesce(max(last), 0) FROM log WHERE ref = ?", (record.ref,)).fetchone()[0]
+    stored = max(stored, record.seq)
+    frames = [
+        b"id: %s-%d\ndata: %s\n\n" % (epoch.encode(), seq, body)
+        for (blob,) in spilled
+        for epoch, seq, body in split_frames(blob)
+    ]
+    frames += [frame for seq, frame in unfolded.get(record.epoch, ()) if seq > stored]
+    return OpenRun(
+        record=record,
+        run=rows.run_record(run_row) if run_row is not None else None,
+        frames=frames,
+        stored=stored,
+    )
+
+
+def _stats(connection: sqlite3.Connection, user_id: str | None) -> dict[str, Any]:
+    where, values = ("WHERE user_id = ?", (user_id,)) if user_id is not None else ("", ())
+    live = connection.execute(
+        "SELECT count(*), coalesce(sum(message_count), 0), coalesce(sum(run_count), 0), "
+        f"coalesce(sum(last_activity - started_at), 0) FROM sessions {where}",
+        values,
+    ).fetchone()
+    ended = connection.execute(
+        "SELECT count(*), coalesce(sum(message_count), 0), coalesce(sum(run_count), 0), "
+        f"coalesce(sum(last_activity - started_at), 0) FROM ended_sessions {where}",
+        values,
+    ).fetchone()
+    known = live[0] + ended[0]
+    by_user = connection.execute(
+        f"SELECT user_id, count(*) FROM sessions {where} GROUP BY user_id ORDER BY 2 DESC LIMIT 1000", values
+    ).fetchall()
+    now = time.time()
+    return {
+        "sessions": {"active": live[0], "ended": ended[0], "total": known, "by_user": {row[0]: row[1] for row in by_user}},
+        "runs": live[2] + ended[2],
+        "messages": live[1] + ended[1],
+        "average_messages_per_session": round((live[1] + ended[1]) / known, 3) if known else 0,
+        "average_duration_seconds": round((live[3] + ended[3]) / known, 3) if known else 0,
+        "created": _rates(connection, user_id, now, "started_at", ("sessions", "ended_sessions")),
+        "expired": _rates(connection, user_id, now, "ended_at", ("ended_sessions",), "status = 'expired'"),
+    }
+
+
+def _rates(
+    connection: sqlite3.Connection,
+    user_id: str | None,
+    now: float,
+    column: str,
+    tables: Sequence[str],
+    condition: str = "1",
+) -> dict[str, int]:
+    """Return how many in the last hour and the last day."""
+    counts = {}
+    for name, seconds in (("last_hour", _HOUR_S), ("last_day", _DAY_S)):
+        who, values = ("AND user_id = ?", (user_id,)) if user_id is not None else ("", ())
+        counts[name] = sum(
+            connection.execute(
+                f"SELECT count(*) FROM {table} WHERE {column} > ? AND {condition} {who}", (now - seconds, *values)
+            ).fetchone()[0]
+            for table in tables
+        )
+    return counts

@@ -1,0 +1,321 @@
+"""SQLite storage: one file, one writer, readers apart.
+
+The commit runs on the loop in `normal` durability: in WAL mode without fsync it is a short write, cheaper than handing
+it to a thread; it survives a killed process. In `full` it ends with an fsync, which belongs in the one writer thread,
+and survives a power cut. Checkpoints, which do sync, run in a thread of their own in both. Cold reads have their own
+connections and threads, so that they touch neither the loop nor the writer.
+
+A writer that fails is closed and opened again before the next commit: whatever was wrong with the file, the folder or
+the disk, the storage recovers when that goes. After an unclean stop of the machine (not of the process) in `normal`,
+the newest commits may be missing: then every epoch changes, and clients get snapshots instead of a log that grew anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from ..core.ports import (
+    Batch,
+    ClearMessages,
+    CutJournal,
+    EndSession,
+    PurgeTombstones,
+    ReplaceLog,
+    SaveLog,
+    SaveMessages,
+    SaveRun,
+    SaveSession,
+    StorageError,
+    Write,
+)
+from . import rows
+from .reads import SqliteReads
+from .schema import migrate
+
+_log = logging.getLogger("sessionstream.sqlite")
+
+FILE_NAME: Final = "sessionstream.db"
+_CHECKPOINT_BYTES: Final = 8 << 20  # written since the last checkpoint: some 10 ms of a thread
+_WAIT_BYTES: Final = 64 << 20  # a checkpoint must catch up now: the next commit waits for it, the loop does not
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class SqliteStorage(SqliteReads):
+    """The storage port on one file. One process may have it open at a time."""
+
+    def __init__(self, folder: Path, *, durability: str) -> None:
+        super().__init__(folder / FILE_NAME)
+        self._folder = folder
+        self._is_full = durability == "full"
+        self._writer: sqlite3.Connection | None = None
+        self._writer_thread = ThreadPoolExecutor(1, "sqlite-writer")
+        self._checkpoint_thread = ThreadPoolExecutor(1, "sqlite-checkpoint")
+        self._checkpoint: asyncio.Future[None] | None = None
+        self._unchecked_bytes = 0
+        self._lock_file: int | None = None
+        self._next_ref = 0
+        self._inode = 0
+        self._is_closed = False
+
+    # --- life
+
+    async def open(self) -> None:
+        """Open, or create, the database. Raises StorageError; may be called again."""
+        await self._in_writer_thread(self._open)
+
+    async def close(self) -> None:
+        """Mark a clean stop and release everything."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._checkpoint is not None:
+            await asyncio.wait([self._checkpoint], timeout=5)
+        await self._in_writer_thread(self._close)
+        self.close_readers()
+        self._writer_thread.shutdown(wait=False)
+        self._checkpoint_thread.shutdown(wait=False)
+
+    def new_ref(self) -> int:
+        """Return the next free session reference."""
+        self._next_ref += 1
+        return self._next_ref
+
+    async def commit(self, batch: Batch) -> int:
+        """Write the whole batch in one transaction."""
+        if self._unchecked_bytes > _WAIT_BYTES and self._checkpoint is not None:
+            # Readers see the WAL grow while writers are faster than the disk: here they wait for it.
+            await asyncio.wait([self._checkpoint])
+        position = await self._in_writer_thread(self._commit, batch) if self._is_full else self._commit(batch)
+        self._unchecked_bytes += sum(map(len, batch.frames)) + 4096 * len(batch.writes)
+        if self._unchecked_bytes > _CHECKPOINT_BYTES and (self._checkpoint is None or self._checkpoint.done()):
+            self._unchecked_bytes = 0
+            self._checkpoint = asyncio.get_running_loop().run_in_executor(self._checkpoint_thread, self._run_checkpoint)
+        return position
+
+    async def probe(self) -> None:
+        """Raise StorageError when the file under the writer is not the one in the folder any more."""
+        try:
+            if os.stat(self.path).st_ino != self._inode:
+                raise StorageError("the database file was replaced: restart the server")
+        except OSError as error:
+            raise StorageError(f"the database file cannot be reached: {error.strerror}") from error
+
+    async def _in_writer_thread(self, call: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *args)
+
+    def _open(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            writer = self._connect()
+            migrate(writer)
+            self._note_start(writer)
+            self._next_ref = writer.execute("SELECT coalesce(max(ref), 0) FROM sessions").fetchone()[0]
+            self._inode = os.stat(self.path).st_ino
+        except (OSError, sqlite3.Error, ValueError) as error:
+            self._drop_writer()
+            raise StorageError(f"{self.path}: {error}") from error
+
+    def _take_lock(self) -> None:
+        """One server a folder: two would each believe that they decide alone."""
+        if self._lock_file is not None:
+            return
+        lock_file = os.open(self._folder / "sessionstream.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock_file)
+            raise OSError("another server uses this data folder") from None
+        self._lock_file = lock_file
+
+    def _connect(self) -> sqlite3.Connection:
+        writer = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=64)
+        self._writer = writer
+        os.chmod(self.path, 0o600)
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute(f"PRAGMA synchronous={'FULL' if self._is_full else 'NORMAL'}")
+        writer.execute("PRAGMA wal_autocheckpoint=0")
+        writer.execute("PRAGMA recursive_triggers=ON")  # INSERT OR REPLACE must tell the search index what it removed
+        writer.execute("PRAGMA secure_delete=FAST")
+        writer.execute("PRAGMA cache_size=-16384")
+        return writer
+
+    def _note_start(self, writer: sqlite3.Connection) -> None:
+        """Change every epoch when the machine went down with commits that may not have reached the disk."""
+        meta = dict(writer.execute("SELECT name, value FROM meta").fetchall())
+        boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+        writer.execute("BEGIN IMMEDIATE")
+        if meta.get("stop") == "unclean" and meta.get("durability") == "normal" and meta.get("boot_id") != boot_id:
+            _log.warning("the machine went down while the server ran: clients will be given snapshots")
+            writer.execute("UPDATE sessions SET epoch = lower(hex(randomblob(5)))")
+            writer.execute("DELETE FROM log")
+            writer.execute("DELETE FROM journal")
+        facts = {"boot_id": boot_id, "durability": "full" if self._is_full else "normal", "stop": "unclean"}
+        writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+        writer.execute("COMMIT")
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            try:
+                self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('stop', 'clean')")
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                _log.warning("the last checkpoint failed: %s", error)
+        self._drop_writer()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    # --- writing
+
+    def _commit(self, batch: Batch) -> int:
+        if self._is_closed:
+            raise StorageError("the storage is closed")
+        try:
+            writer = self._writer or self._connect()
+            writer.execute("BEGIN IMMEDIATE")
+            position = self._append(writer, batch.frames)
+            for write in batch.writes:
+                _HANDLERS[type(write)](writer, write)
+            if not batch.frames and not batch.writes:
+                # A commit of nothing is a probe: only a real write meets a full disk.
+                writer.execute("INSERT OR REPLACE INTO meta VALUES ('probed', ?)", (repr(time.time()),))
+            writer.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(error) from error
+        return position
+
+    def _append(self, writer: sqlite3.Connection, frames: list[bytes]) -> int:
+        if not frames:
+            return int(writer.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0])
+        # One row a commit: the frames name their session by epoch, nothing else is needed to read them back.
+        row_id = writer.execute("INSERT INTO journal (frames) VALUES (?)", (b"".join(frames),)).lastrowid
+        assert row_id is not None
+        return row_id
+
+    def _failed(self, error: Exception) -> StorageError:
+        is_busy = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in (
+            sqlite3.SQLITE_BUSY,
+            sqlite3.SQLITE_LOCKED,
+        )
+        try:
+            if self._writer is not None and self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        except sqlite3.Error:
+            is_busy = False
+        if not is_busy:
+            self._drop_writer()
+            self.close_readers()
+        return StorageError(f"{self.path.name}: {error}", is_transient=is_busy)
+
+    def _run_checkpoint(self) -> None:
+        try:
+            connection = sqlite3.connect(self.path, isolation_level=None, timeout=1)
+            try:
+                connection.execute("PRAGMA synchronous=NORMAL")
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            _log.warning("a checkpoint failed: %s", error)
+
+
+def _save_session(writer: sqlite3.Connection, write: SaveSession) -> None:
+    writer.execute(rows.SAVE_SESSION, rows.session_row(write.record))
+
+
+def _save_run(writer: sqlite3.Connection, write: SaveRun) -> None:
+    writer.execute(rows.SAVE_RUN, rows.run_row(write.ref, write.run))
+
+
+def _save_messages(writer: sqlite3.Connection, write: SaveMessages) -> None:
+    writer.executemany(rows.SAVE_MESSAGE, [rows.message_row(write.ref, record) for record in write.messages])
+
+
+def _save_log(writer: sqlite3.Connection, write: SaveLog) -> None:
+    if write.ended_at is not None:
+        writer.execute("UPDATE log SET ended_at = ? WHERE ref = ? AND ended_at IS NULL", (write.ended_at, write.ref))
+    writer.execute(
+        f"INSERT OR REPLACE INTO log ({rows.LOG_COLUMNS}, collapsed) VALUES (?, ?, ?, ?, ?, 0)",
+        (write.ref, write.first, write.last, write.frames, write.ended_at),
+    )
+
+
+def _replace_log(writer: sqlite3.Connection, write: ReplaceLog) -> None:
+    row = write.row
+    replaced = writer.execute(
+        "DELETE FROM log WHERE ref = ? AND first >= ? AND last <= ?", (row.ref, row.first, row.last)
+    ).rowcount
+    if not replaced:
+        return  # cleared or ended meanwhile: nothing may come back
+    writer.execute(
+        f"INSERT INTO log ({rows.LOG_COLUMNS}, collapsed) VALUES (?, ?, ?, ?, ?, 1)",
+        (row.ref, row.first, row.last, row.frames, row.ended_at),
+    )
+    kept = 0
+    for last, size in writer.execute(
+        "SELECT last, length(frames) FROM log WHERE ref = ? ORDER BY last DESC", (row.ref,)
+    ).fetchall():
+        kept += size
+        if kept > write.keep_bytes:
+            writer.execute("DELETE FROM log WHERE ref = ? AND last <= ? AND collapsed = 1", (row.ref, last))
+            return
+
+
+def _clear_messages(writer: sqlite3.Connection, write: ClearMessages) -> None:
+    writer.execute("DELETE FROM messages WHERE ref = ?", (write.ref,))
+    writer.execute("DELETE FROM log WHERE ref = ? AND last <= ?", (write.ref, write.through))
+
+
+def _end_session(writer: sqlite3.Connection, write: EndSession) -> None:
+    record = write.record
+    for table in ("messages", "runs", "log", "sessions"):
+        writer.execute(f"DELETE FROM {table} WHERE ref = ?", (record.ref,))
+    writer.execute(
+        "INSERT OR REPLACE INTO ended_sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            record.user_id,
+            record.session_id,
+            write.tombstone.reason,
+            record.created_at,
+            record.last_activity,
+            write.tombstone.ended_at,
+            record.message_count,
+            record.run_count,
+        ),
+    )
+
+
+def _cut_journal(writer: sqlite3.Connection, write: CutJournal) -> None:
+    # The last row stays: its id is the position that the next one continues.
+    writer.execute("DELETE FROM journal WHERE id < ? AND id < (SELECT max(id) FROM journal)", (write.before,))
+
+
+def _purge_tombstones(writer: sqlite3.Connection, write: PurgeTombstones) -> None:
+    writer.execute("DELETE FROM ended_sessions WHERE ended_at < ?", (write.before,))
+
+
+_HANDLERS: Final[dict[type[Write], Any]] = {
+    SaveSession: _save_session,
+    SaveRun: _save_run,
+    SaveMessages: _save_messages,
+    SaveLog: _save_log,
+    ReplaceLog: _replace_log,
+    ClearMessages: _clear_messages,
+    EndSession: _end_session,
+    CutJournal: _cut_journal,
+    PurgeTombstones: _purge_tombstones,
+}
