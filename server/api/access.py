@@ -1,0 +1,75 @@
+"""From a request to a session: whose it is, and which.
+
+Sessions are keyed by owner and id, so a foreign id is a missing one by construction: nothing is looked up that the
+caller does not own. Only an admin is looked further for: the one other owner of that id, if there is exactly one.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from ..core.hub import Hub, reading
+from ..core.ports import SessionKey
+from ..core.session import Creation
+from ..errors import Invalid, NotFound
+from ..ids import is_client_id
+from .auth import Principal, principal_of
+
+
+def hub_of(request: Request) -> Hub:
+    """Return the hub of the application."""
+    hub: Hub = request.app.state.hub
+    return hub
+
+
+async def key_of(request: Request, session_id: str) -> SessionKey:
+    """Return the key that the caller means by an id."""
+    principal, hub = principal_of(request), hub_of(request)
+    own = SessionKey(principal.user_id, session_id)
+    if not principal.is_admin or own in hub.sessions or not hub.is_open:
+        return own
+    with reading(hub.settings.storage_timeout_seconds):
+        owners = await hub.storage.owners(session_id)
+    if principal.user_id in owners or len(owners) != 1:
+        return own
+    return SessionKey(owners[0], session_id)
+
+
+async def path_key(request: Request) -> SessionKey:
+    """Return the key of the session in the path; an id that nobody can have is a missing one."""
+    session_id = request.path_params["session_id"]
+    if not is_client_id(session_id):
+        raise NotFound
+    return await key_of(request, session_id)
+
+
+def creation_of(request: Request, *, agent: str | None = None, persona: str | None = None) -> Creation:
+    """Return how a session is made that this request opens.
+
+    Raises:
+        Invalid: there is no such agent.
+    """
+    hub = hub_of(request)
+    site = urlsplit(request.headers.get("origin") or request.headers.get("referer") or "").hostname
+    return Creation(
+        agent=check_agent(hub, agent) or hub.agents.default,
+        persona=persona,
+        website_domain=site[:253] if site else None,
+        ip_address=request.client.host if request.client else None,
+    )
+
+
+def check_agent(hub: Hub, agent: str | None) -> str | None:
+    """Return the agent's name if there is one.
+
+    Raises:
+        Invalid: it names no agent.
+    """
+    if agent is not None and hub.agents.get(agent) is None:
+        raise Invalid(f"agent must be one of {', '.join(entry.name for entry in hub.agents.entries)}", field="agent")
+    return agent
+
+
+__all__ = ["Principal", "check_agent", "creation_of", "hub_of", "key_of", "path_key", "principal_of"]

@@ -1,0 +1,164 @@
+"""Talking to a session: chat, stream, interrupt, system, state."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AsyncExitStack
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..core.hub import Hub, reading
+from ..core.ports import SessionKey
+from ..core.reader import Reader
+from ..core.run import Question, Run
+from ..core.session import Accepted, Session
+from ..core.snapshot import take_snapshot
+from ..errors import AgentFailed, Invalid
+from ..ids import new_id
+from .access import creation_of, hub_of, key_of
+from .answers import json_answer
+from .bodies import ChatBody, InterruptBody, SystemBody, query_id, read_body
+from .events import EventStream
+from .watch import RunSource, await_end
+
+
+async def chat(request: Request) -> Response:
+    """POST /api/chat: 202 at once, 200 after the run (`wait`), or the run's own events (`Accept: text/event-stream`)."""
+    hub = hub_of(request)
+    body = await read_body(request, ChatBody, hub.settings)
+    question = Question(
+        message=body.message,
+        message_id=body.message_id or new_id(),
+        digest=_digest(body.message, body.agent, body.persona, body.options),
+        persona=body.persona,
+        options=body.options,
+    )
+    creation = creation_of(request, agent=body.agent, persona=body.persona)
+    key = await _key(request, body.session_id)
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(hub.session(key, creation))
+        is_stream = _wants_events(request)
+        reader = await stack.enter_async_context(hub.attach(session)) if is_stream or body.wait else None
+        accepted = await session.ask(question, agent=body.agent, on_busy=body.on_busy)
+        if reader is None:
+            return _accepted(key, accepted)
+        if is_stream:
+            source = RunSource(session, reader, accepted)
+            return EventStream(hub, source, b"", stack.pop_all(), {"X-Session-Id": key.session_id})
+        return await _after(hub, session, reader, accepted)
+
+
+async def stream(request: Request) -> Response:
+    """GET /api/chat/stream: a snapshot, or exactly what follows the cursor, then what happens."""
+    hub = hub_of(request)
+    key = await _key(request, query_id(request, "session_id"))
+    # The header wins: it is what a browser that comes back by itself has learnt since it was given the URL.
+    cursor = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(hub.session(key, creation_of(request)))
+        reader = await stack.enter_async_context(hub.attach(session))
+        with reading(hub.settings.storage_timeout_seconds):
+            first = await reader.begin(cursor) if request.method != "HEAD" else b""
+        return EventStream(hub, reader, first, stack.pop_all(), {"X-Session-Id": key.session_id})
+
+
+async def interrupt(request: Request) -> Response:
+    """POST /api/interrupt: stop the run, with a receipt."""
+    hub = hub_of(request)
+    body = await read_body(request, InterruptBody, hub.settings)
+    key = await key_of(request, body.session_id)
+    async with hub.session(key) as session:
+        with reading(2 * hub.settings.storage_timeout_seconds):
+            receipt = await session.interrupt(body.run_id, body.message_id)
+    return json_answer(
+        {
+            "session_id": key.session_id,
+            "run_id": receipt.run_id,
+            "outcome": receipt.outcome,
+            "cursor": str(receipt.cursor),
+        }
+    )
+
+
+async def system(request: Request) -> Response:
+    """POST /api/system: a system message; `respond` lets the agent answer it."""
+    hub = hub_of(request)
+    body = await read_body(request, SystemBody, hub.settings)
+    key = await _key(request, body.session_id)
+    message_id = body.message_id or new_id()
+    digest = _digest(body.message, "system", body.respond, None)
+    async with hub.session(key, creation_of(request)) as session:
+        if body.respond:
+            question = Question(message=body.message, message_id=message_id, digest=digest, role="system")
+            return _accepted(key, await session.ask(question, agent=None, on_busy="queue"))
+        accepted = await session.tell(body.message, message_id, digest)
+    return _accepted(key, accepted)
+
+
+async def state(request: Request) -> Response:
+    """GET /api/state: the same fold that a snapshot sends."""
+    hub = hub_of(request)
+    session_id = query_id(request, "session_id")
+    if session_id is None:
+        raise Invalid("session_id is missing", field="session_id")
+    key = await key_of(request, session_id)
+    async with hub.session(key) as session:
+        with reading(hub.settings.storage_timeout_seconds):
+            snapshot = await take_snapshot(session, hub.storage, hub.settings.session_timeout_minutes)
+    return json_answer(
+        {
+            "session": snapshot.session,
+            "messages": snapshot.messages,
+            "state": snapshot.state,
+            "run": snapshot.run,
+            "cursor": str(snapshot.cursor),
+        }
+    )
+
+
+async def _key(request: Request, session_id: str | None) -> SessionKey:
+    return await key_of(request, session_id or new_id())
+
+
+def _digest(*parts: Any) -> bytes:
+    return hashlib.blake2b(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+
+
+def _wants_events(request: Request) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "")
+
+
+def _accepted(key: SessionKey, accepted: Accepted) -> Response:
+    return json_answer(_receipt(key, accepted), status=202)
+
+
+def _receipt(key: SessionKey, accepted: Accepted) -> dict[str, Any]:
+    return {
+        "session_id": key.session_id,
+        "run_id": accepted.run_id,
+        "message_id": accepted.message_id,
+        "cursor": str(accepted.cursor),
+        "status": accepted.status,
+    }
+
+
+async def _after(hub: Hub, session: Session, reader: Reader, accepted: Accepted) -> Response:
+    """Answer when the run is over; the reader only wakes, it takes nothing."""
+    ended = await await_end(session, reader, accepted)
+    record = ended.as_record() if isinstance(ended, Run) else ended
+    if record is not None and record.status == "failed":
+        raise AgentFailed(code=record.code)
+    with reading(hub.settings.storage_timeout_seconds):
+        if isinstance(ended, Run):
+            messages = ended.messages
+        else:
+            rows = await hub.storage.messages(session.record.ref)
+            messages = [row.message for row in rows if row.run_id == accepted.run_id]
+        snapshot = await take_snapshot(session, hub.storage, hub.settings.session_timeout_minutes)
+    status = record.status if record is not None else accepted.status
+    answer = _receipt(session.key, accepted)
+    answer |= {"status": status, "cursor": str(snapshot.cursor), "messages": messages, "state": snapshot.state}
+    return json_answer({**answer, "usage": list(record.usage) if record is not None else []})

@@ -1,0 +1,170 @@
+"""The SSE response: a reader on one side, a socket on the other, and nothing between them.
+
+A subclass of sse-starlette's `EventSourceResponse` with a `__call__` of its own: two tasks a stream (one sends, the
+request's own waits for the disconnect) instead of five, no generator and no cancel scope per chunk. What the library's
+`__call__` did is supplied here: heartbeats and send timeouts by the hub's one timer (`beat`), the end on shutdown by the
+hub (`drain`), HEAD without a stream, cleanup in one `finally`. Frames arrive encoded, LF only.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from contextlib import AsyncExitStack
+from typing import Any, Final, Protocol
+
+import anyio
+from sse_starlette.sse import EventSourceResponse
+from starlette.types import Receive, Scope, Send
+
+from ..core.hub import Hub
+from ..core.ports import StorageError
+from ..errors import SessionstreamError
+
+_log = logging.getLogger("sessionstream.stream")
+
+HEARTBEAT: Final = b": \n\n"
+TRANSPORT: Final = "sessionstream.transport"
+"""Name of the ASGI extension under which our own server passes the connection, so that a dead one can be cut."""
+
+
+class Source(Protocol):
+    """Where a stream's frames come from."""
+
+    async def take(self) -> bytes | None:
+        """Return what is new, b"" when nothing is, None when the stream must end and its client come back."""
+
+    async def wait(self) -> None:
+        """Wait until there may be something new."""
+
+    def wake(self) -> None:
+        """Let `wait` return."""
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether nothing will ever come again."""
+
+    def farewell(self) -> bytes:
+        """Return the last frames of a stream that is at its end."""
+
+
+class EventStream(EventSourceResponse):
+    """One client's SSE response. `stack` holds what the stream holds; it is closed when the stream ends, however."""
+
+    def __init__(
+        self, hub: Hub, source: Source, first: bytes, stack: AsyncExitStack, headers: dict[str, str] | None = None
+    ) -> None:
+        # No iterator: frames come from the source, by `_stream`.
+        super().__init__(
+            iter(()), ping=0, sep="\n", headers={"Cache-Control": "no-store, no-transform", **(headers or {})}
+        )
+        # HTTP/2 forbids this header, and HTTP/1.1 does not need it.
+        self.raw_headers = [pair for pair in self.raw_headers if pair[0] != b"connection"]
+        self._hub = hub
+        self._source = source
+        self._first = first
+        self._stack = stack
+        self._is_due = False
+        self._is_leaving = False
+        self._last_sent = time.monotonic()
+        self._sending_since: float | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._transport: Any = None
+        max_age_s = hub.settings.stream_max_age_seconds
+        # Jitter, so that streams which were opened together do not come back together.
+        self._leave_at = self._last_sent + max_age_s * random.uniform(0.8, 1.2) if max_age_s else float("inf")  # noqa: S311
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the stream until it ends, its client goes, or the server does."""
+        try:
+            if scope["method"] == "HEAD":
+                await self._send_head(send)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
+            self._transport = scope.get("extensions", {}).get(TRANSPORT)
+            self._hub.streams.add(self)
+            async with anyio.create_task_group() as tasks:
+                self._scope = tasks.cancel_scope
+                tasks.start_soon(self._stream, send)
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                tasks.cancel_scope.cancel()
+        finally:
+            self._hub.streams.discard(self)
+            with anyio.CancelScope(shield=True):
+                await self._stack.aclose()
+
+    # --- the hub's timer and end
+
+    def beat(self, now: float) -> None:
+        """Notice a socket that takes nothing, a heartbeat that is due, an age at which to come back."""
+        settings = self._hub.settings
+        if self._sending_since is not None:
+            if now - self._sending_since > settings.send_timeout_seconds:
+                self._cut()
+        elif now > self._leave_at:
+            self.drain()
+        elif now - self._last_sent >= settings.heartbeat_seconds:
+            self._is_due = True
+            self._source.wake()
+
+    def drain(self) -> None:
+        """End after what is there, with a clean close and a time to come back."""
+        self._is_leaving = True
+        self._source.wake()
+
+    def _cut(self) -> None:
+        _log.info("a client took nothing for %g s: cut", self._hub.settings.send_timeout_seconds)
+        if self._transport is not None:
+            # Closing would wait for the peer to take what is buffered, which is what it does not do.
+            self._transport.abort()
+        if self._scope is not None:
+            self._scope.cancel()
+
+    # --- sending
+
+    async def _stream(self, send: Send) -> None:
+        await self._send_head(send)
+        preamble = b"retry: %d\n: connected\n\n" % self._hub.retry_ms()
+        await self._send(send, preamble + self._first)
+        self._first = b""
+        while True:
+            chunk = await self._next()
+            if chunk:
+                await self._send(send, chunk)
+                continue
+            if chunk is None:
+                break
+            if self._source.is_at_end:
+                await self._send(send, self._source.farewell())
+                break
+            if self._is_leaving:
+                await self._send(send, b"retry: %d\n\n" % self._hub.retry_ms())
+                break
+            if self._is_due:
+                self._is_due = False
+                await self._send(send, HEARTBEAT)
+                continue
+            await self._source.wait()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        assert self._scope is not None
+        self._scope.cancel()
+
+    async def _next(self) -> bytes | None:
+        try:
+            return await self._source.take()
+        except StorageError:
+            return b""  # the stream stays up; it tries again when it is woken or the heartbeat is due
+        except SessionstreamError:
+            return b"" if self._source.is_at_end else None
+
+    async def _send(self, send: Send, chunk: bytes) -> None:
+        now = time.monotonic()
+        self._sending_since = now
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._sending_since = None
+        self._last_sent = now
+
+    async def _send_head(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

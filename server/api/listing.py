@@ -1,0 +1,130 @@
+"""GET /api/sessions/stream: the caller's session list, live.
+
+A snapshot, then patches: what changed since the last one, together, at most every `_PAUSE_S`. There is no cursor: the
+list is small and a snapshot on every connect is simpler than a log. Each part is a housekeeping run, so that the stream
+is legal for the protocol's own clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..core import events
+from ..core.hub import Hub, reading
+from ..core.ports import Event, SessionKey, SessionRecord
+from ..core.snapshot import public_session
+from ..ids import new_id
+from .access import hub_of, principal_of
+from .events import EventStream
+from .sessions import as_listed
+
+_PAUSE_S: Final = 0.2  # below what a person sees as late, above what a busy list would send for every run
+_LISTED: Final = 200
+_THREAD: Final = "sessions"
+
+
+class ListSource:
+    """One client's view of a user's sessions: what it was told last, and which of them changed since."""
+
+    def __init__(self, hub: Hub, user_id: str) -> None:
+        self._hub = hub
+        self._user_id = user_id
+        self._told: dict[str, dict[str, Any]] = {}
+        self._changed: dict[SessionKey, None] = {}
+        self._waiter: asyncio.Future[None] | None = None
+        self._quiet_until = 0.0
+
+    def note(self, key: SessionKey) -> None:
+        """Hear that a session changed."""
+        self._changed[key] = None
+        if time.monotonic() >= self._quiet_until:
+            self.wake()
+        elif len(self._changed) == 1:
+            delay = self._quiet_until - time.monotonic()
+            asyncio.get_running_loop().call_later(delay, self.wake)
+
+    async def begin(self) -> bytes:
+        """Return the snapshot."""
+        page = await self._hub.storage.sessions(self._user_id, limit=_LISTED, cursor=None, query=None)
+        self._told = {record.session_id: as_listed(self._hub, record) for record in page.records}
+        return _wrapped({"type": "STATE_SNAPSHOT", "snapshot": {"sessions": self._told}})
+
+    async def take(self) -> bytes | None:
+        """Return a patch for all that changed."""
+        if not self._changed or time.monotonic() < self._quiet_until:
+            return b""
+        changed, self._changed = self._changed, {}
+        self._quiet_until = time.monotonic() + _PAUSE_S
+        operations: list[Event] = []
+        for key in changed:
+            operations += await self._patch(key)
+        return _wrapped(events.state_delta(operations)) if operations else b""
+
+    async def _patch(self, key: SessionKey) -> list[Event]:
+        path = f"/sessions/{key.session_id}"
+        told = self._told.get(key.session_id)
+        now = await self._now(key)
+        if now == told:
+            return []
+        if now is None:
+            del self._told[key.session_id]
+            return [{"op": "remove", "path": path}]
+        self._told[key.session_id] = now
+        if told is None:
+            return [{"op": "add", "path": path, "value": now}]
+        return [
+            {"op": "replace", "path": f"{path}/{name}", "value": value}
+            for name, value in now.items()
+            if told.get(name) != value
+        ]
+
+    async def _now(self, key: SessionKey) -> dict[str, Any] | None:
+        session = self._hub.sessions.get(key)
+        if session is not None and session.ended is not None:
+            return None
+        if session is not None and session.log is not None:
+            return public_session(session.log, self._hub.settings.session_timeout_minutes)
+        record = await self._hub.storage.load(key)
+        return as_listed(self._hub, record) if isinstance(record, SessionRecord) else None
+
+    async def wait(self) -> None:
+        """Wait until something changed."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def wake(self) -> None:
+        """Let `wait` return."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    is_at_end = False
+
+    def farewell(self) -> bytes:
+        """Return nothing: a list does not end."""
+        return b""
+
+
+def _wrapped(event: Event) -> bytes:
+    run_id = f"{events.SYNC_PREFIX}{new_id()}"
+    return b"".join(map(events.bare_frame, events.housekeeping(_THREAD, run_id, time.time(), [event])))
+
+
+async def sessions_stream(request: Request) -> Response:
+    """GET /api/sessions/stream."""
+    hub, user_id = hub_of(request), principal_of(request).user_id
+    hub.require_open()
+    async with AsyncExitStack() as stack:
+        hub.admit_stream(user_id)
+        hub.user_streams[user_id] += 1
+        stack.callback(hub.release_stream, user_id)
+        source = ListSource(hub, user_id)
+        stack.enter_context(hub.watching(user_id, source.note))
+        with reading(hub.settings.storage_timeout_seconds):
+            first = await source.begin()
+        return EventStream(hub, source, first, stack.pop_all())

@@ -1,0 +1,79 @@
+"""For those who run it: health, readiness, statistics, the agents; and the page at `/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from ..core.hub import reading
+from .access import hub_of
+from .answers import json_answer
+from .auth import principal_of
+
+_PACKAGE: Final = Path(__file__).resolve().parent.parent
+
+
+def static_folder() -> Path:
+    """Return the folder of the browser client: in the package when installed, beside it in the tree."""
+    packaged = _PACKAGE / "_static"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "static"
+
+
+async def page(request: Request) -> Response:
+    """GET /."""
+    return FileResponse(static_folder() / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+async def favicon(request: Request) -> Response:
+    """GET /favicon.ico: browsers ask for it whatever a page says."""
+    return FileResponse(static_folder() / "favicon.svg", media_type="image/svg+xml")
+
+
+async def health(request: Request) -> Response:
+    """GET /health: the process answers."""
+    return json_answer({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    """GET /health/ready: each part by name; 503 while one is down or the server drains."""
+    hub = hub_of(request)
+    parts: dict[str, Any] = {"storage": await hub.storage_health()}
+    for entry in hub.agents.entries:
+        if entry.service is not None:
+            parts[f"agent:{entry.name}"] = entry.service.health()
+    if hub.is_draining:
+        parts["server"] = {"status": "draining"}
+    is_ready = all(part["status"] not in ("down", "draining") for part in parts.values())
+    return json_answer({"status": "ok" if is_ready else "unavailable", "parts": parts}, status=200 if is_ready else 503)
+
+
+async def stats(request: Request) -> Response:
+    """GET /api/stats: totals for the caller; for everybody if he is an admin."""
+    hub, principal = hub_of(request), principal_of(request)
+    hub.require_open()
+    user_id = None if principal.is_admin else principal.user_id
+    with reading(hub.settings.storage_timeout_seconds):
+        totals = await hub.storage.stats(user_id)
+    totals["active_runs"] = hub.user_runs.total() if user_id is None else hub.user_runs[user_id]
+    totals["open_streams"] = hub.user_streams.total() if user_id is None else hub.user_streams[user_id]
+    return json_answer({"user_id": principal.user_id, "scope": "all" if user_id is None else "user", **totals})
+
+
+async def agents(request: Request) -> Response:
+    """GET /api/agents."""
+    principal_of(request)
+    hub = hub_of(request)
+    listed = [
+        {
+            "name": entry.name,
+            "kind": entry.kind,
+            "description": entry.description,
+            "default": entry.name == hub.agents.default,
+            "capabilities": dict(entry.capabilities),
+        }
+        for entry in hub.agents.entries
+    ]
+    return json_answer({"agents": listed, "default": hub.agents.default, "personas": []})

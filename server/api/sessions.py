@@ -1,0 +1,264 @@
+"""Sessions as a collection: create, list, search, change, end, export, import, and the queue of one."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from msgspec import UNSET
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..core.events import rfc3339
+from ..core.hub import Hub, reading
+from ..core.ports import Message, SessionKey, SessionRecord
+from ..core.session import Creation, Session, public_queue
+from ..core.snapshot import public_record, public_session, take_snapshot
+from ..errors import Conflict, Invalid
+from ..ids import new_id
+from .access import check_agent, creation_of, hub_of, path_key, principal_of
+from .answers import json_answer
+from .bodies import (
+    ImportBody,
+    NewSessionBody,
+    PatchQueueBody,
+    PatchSessionBody,
+    query_choice,
+    query_id,
+    query_int,
+    query_text,
+    read_body,
+)
+
+EXPORT_VERSION = 1
+_EMPTY_OF = {"config": dict, "metadata": dict}
+
+
+async def create(request: Request) -> Response:
+    """POST /api/sessions."""
+    hub = hub_of(request)
+    body = await read_body(request, NewSessionBody, hub.settings)
+    made = creation_of(request, agent=body.agent, persona=body.persona)
+    creation = Creation(
+        agent=made.agent,
+        title=body.title,
+        persona=body.persona,
+        metadata=body.metadata,
+        website_domain=made.website_domain,
+        ip_address=made.ip_address,
+    )
+    key = SessionKey(principal_of(request).user_id, body.session_id or new_id())
+    if body.session_id is not None and await _exists(hub, key):
+        raise Conflict(code="session_exists")
+    async with hub.session(key, creation) as session:
+        return json_answer(_public(hub, session), status=201)
+
+
+async def index(request: Request) -> Response:
+    """GET /api/sessions: the caller's own, latest activity first; `q` searches titles and messages."""
+    hub, user_id = hub_of(request), principal_of(request).user_id
+    limit = query_int(request, "limit", 50, 1, 200)
+    with reading(hub.settings.storage_timeout_seconds):
+        hub.require_open()
+        try:
+            page = await hub.storage.sessions(
+                user_id, limit=limit, cursor=request.query_params.get("cursor") or None, query=query_text(request, "q")
+            )
+        except ValueError:
+            raise Invalid("cursor is not one of this list", field="cursor") from None
+    sessions = [as_listed(hub, record) for record in page.records]
+    return json_answer({"sessions": sessions, "count": len(sessions), "next_cursor": page.next_cursor})
+
+
+async def show(request: Request) -> Response:
+    """GET /api/sessions/{id}."""
+    hub = hub_of(request)
+    async with hub.session(await path_key(request)) as session:
+        return json_answer(_public(hub, session))
+
+
+async def change(request: Request) -> Response:
+    """PATCH /api/sessions/{id}."""
+    hub = hub_of(request)
+    key = await path_key(request)
+    async with hub.session(key) as session:
+        body = await read_body(request, PatchSessionBody, hub.settings)
+        sent = {name: getattr(body, name) for name in ("title", "persona", "agent", "config", "metadata")}
+        fields = {name: value for name, value in sent.items() if value is not UNSET}
+        for name, make in _EMPTY_OF.items():
+            if name in fields and fields[name] is None:
+                fields[name] = make()
+        if "agent" in fields:
+            fields["agent"] = check_agent(hub, fields["agent"]) or hub.agents.default
+        if fields:
+            await session.change(fields)
+        return json_answer(_public(hub, session))
+
+
+async def remove(request: Request) -> Response:
+    """DELETE /api/sessions/{id}."""
+    hub = hub_of(request)
+    key = await path_key(request)
+    async with hub.session(key) as session:
+        await hub.end(session, "deleted")
+    return json_answer({"status": "deleted", "session_id": key.session_id})
+
+
+async def messages(request: Request) -> Response:
+    """GET /api/sessions/{id}/messages: oldest first; `next_before` leads to the page before."""
+    hub = hub_of(request)
+    limit = query_int(request, "limit", 100, 1, 1000)
+    before = query_id(request, "before")
+    key = await path_key(request)
+    async with hub.session(key) as session:
+        page, is_whole = await _history(hub, session, before, limit)
+    return json_answer(
+        {
+            "session_id": key.session_id,
+            "messages": page,
+            "count": len(page),
+            "next_before": None if is_whole or not page else page[0]["id"],
+        }
+    )
+
+
+async def _history(hub: Hub, session: Session, before: str | None, limit: int) -> tuple[list[Message], bool]:
+    """Return the last `limit` messages before one, and whether they are the first ones."""
+    while True:
+        log = session.live
+        version = log.fold_version
+        current = log.transcript.messages() if log.transcript is not None else []
+        ids = [message["id"] for message in current]
+        current = current[: ids.index(before)] if before in ids else current if before is None else []
+        stored_before = None if before is None or before in ids else before
+        with reading(hub.settings.storage_timeout_seconds):
+            rows = await hub.storage.messages(log.record.ref, before=stored_before, limit=limit + 1)
+        if version == log.fold_version:
+            found = [*(row.message for row in rows), *current]
+            return found[-limit:], len(found) <= limit
+
+
+async def clear(request: Request) -> Response:
+    """DELETE /api/sessions/{id}/messages."""
+    hub = hub_of(request)
+    async with hub.session(await path_key(request)) as session:
+        await session.clear()
+        return json_answer(_public(hub, session))
+
+
+# --- export and import
+
+
+async def export(request: Request) -> Response:
+    """GET /api/sessions/{id}/export: a download, as JSON that `import` takes back, or as Markdown to read."""
+    hub = hub_of(request)
+    kind = query_choice(request, "format", ("json", "markdown"), "json")
+    key = await path_key(request)
+    async with hub.session(key) as session:
+        with reading(hub.settings.storage_timeout_seconds):
+            snapshot = await take_snapshot(session, hub.storage, hub.settings.session_timeout_minutes)
+    name = f"session-{key.session_id}.{'md' if kind == 'markdown' else 'json'}"
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
+    if kind == "markdown":
+        text = _markdown(snapshot.session, snapshot.messages)
+        return Response(text, headers={"Cache-Control": "no-store", **headers}, media_type="text/markdown")
+    content = {
+        "version": EXPORT_VERSION,
+        "exported_at": rfc3339(time.time()),
+        "session": snapshot.session,
+        "messages": list(snapshot.messages),
+        "artifacts": snapshot.state["artifacts"],
+    }
+    return json_answer(content, headers=headers)
+
+
+async def take_in(request: Request) -> Response:
+    """POST /api/sessions/import: a new session of the caller with what an export holds."""
+    hub = hub_of(request)
+    body = await read_body(request, ImportBody, hub.settings)
+    made = creation_of(request)
+    known = hub.agents.get(body.session.agent) if body.session.agent else None
+    creation = Creation(
+        agent=known.name if known is not None else made.agent,
+        title=body.session.title,
+        persona=body.session.persona,
+        metadata=body.session.metadata,
+        website_domain=made.website_domain,
+        ip_address=made.ip_address,
+        messages=body.messages,
+        artifacts=body.artifacts,
+        created_at=_seconds(body.session.created_at),
+    )
+    key = SessionKey(principal_of(request).user_id, new_id())
+    async with hub.session(key, creation) as session:
+        return json_answer(_public(hub, session), status=201)
+
+
+def _seconds(when: datetime | None) -> float | None:
+    return min(when.timestamp(), time.time()) if when is not None else None
+
+
+def _markdown(session: dict[str, Any], history: Any) -> str:
+    parts = [f"# {session['title'] or 'Untitled session'}", f"Created {session['created_at']}."]
+    for message in history:
+        content = message.get("content") or ""
+        if isinstance(content, list):
+            content = "\n".join(part.get("text", f"[{part['type']}]") for part in content)
+        calls = [f"`{call['function']['name']}({call['function']['arguments']})`" for call in message.get("toolCalls", ())]
+        parts.append("\n\n".join(filter(None, [f"## {message['role'].capitalize()}", str(content), *calls])))
+    return "\n\n".join(parts) + "\n"
+
+
+# --- the queue
+
+
+async def queue(request: Request) -> Response:
+    """GET /api/sessions/{id}/queue."""
+    async with hub_of(request).session(await path_key(request)) as session:
+        return _queue_answer(session)
+
+
+async def edit_queued(request: Request) -> Response:
+    """PATCH /api/sessions/{id}/queue/{message_id}: another text, or another place."""
+    hub = hub_of(request)
+    async with hub.session(await path_key(request)) as session:
+        body = await read_body(request, PatchQueueBody, hub.settings)
+        await session.edit_queue(request.path_params["message_id"], message=body.message, position=body.position)
+        return _queue_answer(session)
+
+
+async def remove_queued(request: Request) -> Response:
+    """DELETE /api/sessions/{id}/queue/{message_id}."""
+    async with hub_of(request).session(await path_key(request)) as session:
+        await session.remove_queued(request.path_params["message_id"])
+        return _queue_answer(session)
+
+
+def _queue_answer(session: Session) -> Response:
+    waiting = public_queue(session.record.queue)
+    return json_answer({"session_id": session.key.session_id, "queue": waiting, "count": len(waiting)})
+
+
+# --- shared
+
+
+def as_listed(hub: Hub, record: SessionRecord) -> dict[str, Any]:
+    """Return the Session object of a stored record, with what memory knows better."""
+    live = hub.sessions.get(record.key)
+    if live is not None and live.log is not None and live.ended is None:
+        return public_session(live.log, hub.settings.session_timeout_minutes)
+    return public_record(record, hub.settings.session_timeout_minutes)
+
+
+def _public(hub: Hub, session: Session) -> dict[str, Any]:
+    return public_session(session.live, hub.settings.session_timeout_minutes)
+
+
+async def _exists(hub: Hub, key: SessionKey) -> bool:
+    hub.require_open()
+    with reading(hub.settings.storage_timeout_seconds):
+        return key in hub.sessions or isinstance(await hub.storage.load(key), SessionRecord)
+
+

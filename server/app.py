@@ -1,0 +1,75 @@
+"""The only wiring: settings in, ASGI application out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from .agents.catalog import load_catalog
+from .api import chat, listing, operations, sessions
+from .api.auth import load_secret
+from .api.middleware import build_middleware
+from .api.problems import exception_handlers
+from .core.hub import Hub, hub_lifetime
+from .settings import Settings
+from .storage.sqlite import SqliteStorage
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Return the application; nothing is opened before its lifespan starts.
+
+    Raises:
+        ConfigError: a setting, or the agents file, is wrong.
+    """
+    storage = SqliteStorage(Path(settings.data), durability=settings.durability)
+    hub = Hub(settings, storage, load_catalog(settings))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with hub_lifetime(hub):
+            yield
+
+    app = Starlette(
+        routes=_routes(),
+        middleware=build_middleware(settings, load_secret(settings)),
+        exception_handlers=exception_handlers,
+        lifespan=lifespan,
+    )
+    app.state.hub = hub
+    return app
+
+
+def _routes() -> list[Route | Mount]:
+    one = "/api/sessions/{session_id}"
+    return [
+        Route("/", operations.page),
+        Route("/favicon.ico", operations.favicon),
+        Route("/health", operations.health),
+        Route("/health/ready", operations.ready),
+        Route("/api/chat", chat.chat, methods=["POST"]),
+        Route("/api/chat/stream", chat.stream),
+        Route("/api/interrupt", chat.interrupt, methods=["POST"]),
+        Route("/api/system", chat.system, methods=["POST"]),
+        Route("/api/state", chat.state),
+        Route("/api/sessions", sessions.index),
+        Route("/api/sessions", sessions.create, methods=["POST"]),
+        Route("/api/sessions/stream", listing.sessions_stream),
+        Route("/api/sessions/import", sessions.take_in, methods=["POST"]),
+        Route(one, sessions.show),
+        Route(one, sessions.change, methods=["PATCH"]),
+        Route(one, sessions.remove, methods=["DELETE"]),
+        Route(f"{one}/messages", sessions.messages),
+        Route(f"{one}/messages", sessions.clear, methods=["DELETE"]),
+        Route(f"{one}/export", sessions.export),
+        Route(f"{one}/queue", sessions.queue),
+        Route(f"{one}/queue/{{message_id}}", sessions.edit_queued, methods=["PATCH"]),
+        Route(f"{one}/queue/{{message_id}}", sessions.remove_queued, methods=["DELETE"]),
+        Route("/api/stats", operations.stats),
+        Route("/api/agents", operations.agents),
+        Mount("/static", StaticFiles(directory=operations.static_folder())),
+    ]
