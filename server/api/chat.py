@@ -150,7 +150,7 @@ async def _after(hub: Hub, session: Session, reader: Reader, accepted: Accepted)
     ended = await await_end(session, reader, accepted)
     record = ended.as_record() if isinstance(ended, Run) else ended
     if record is not None and record.status == "failed":
-        raise AgentFailed(code=record.code)
+        raise AgentFailed(ended.detail if isinstance(ended, Run) else "", code=record.code)
     with reading(hub.settings.storage_timeout_seconds):
         if isinstance(ended, Run):
             messages = ended.messages

@@ -213,6 +213,7 @@ class FaultMiddleware:
 
         try:
             await self.app(scope, receive, _changing(send, mark))
+        # Nobody is there to be answered. Not one of Starlette's handlers: they cannot take it once a response started.
         except ClientDisconnect:
             return
         # Boundary: the last place that knows the request, so the one that logs what nobody foresaw.

@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from ..errors import CODES, BadRequest, SessionstreamError
+from ..errors import CODES, SessionstreamError
 
 logger: Final = logging.getLogger(__name__)
 
@@ -101,11 +101,6 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     return response
 
 
-async def _answer_disconnect(request: Request, error: Exception) -> Response:
-    # Nobody reads this; it only keeps a client that left from being taken for a defect.
-    return answer(request.scope, BadRequest("the client left before its body arrived"))
-
-
 async def _answer_fault(request: Request, error: Exception) -> Response:
     log_fault(request.scope, error)
     return answer(request.scope, SessionstreamError())
@@ -114,7 +109,6 @@ async def _answer_fault(request: Request, error: Exception) -> Response:
 exception_handlers: Final[dict[Any, ExceptionHandler]] = {
     SessionstreamError: _answer_error,
     HTTPException: _answer_http_exception,
-    
     Exception: _answer_fault,
 }
 """For `Starlette(exception_handlers=…)`. `Exception` is the last resort, outside of all middleware."""

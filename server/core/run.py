@@ -69,6 +69,8 @@ class Run:
         self.question = question
         self.status: Status = "running"
         self.code: str | None = None
+        self.detail = ""
+        """What a failed run says went wrong."""
         self.started_at = time.time()
         self.ended_at: float | None = None
         self.usage: list[dict[str, Any]] = []
@@ -142,7 +144,7 @@ class Run:
         if self.closing is not None:
             return False
         self.ended_at = time.time()
-        self.status, self.code = status, code
+        self.status, self.code, self.detail = status, code, detail
         self._flush_half()
         closing = [self._closed(event, status) for event in self._grammar.closing(_result_text(status))]
         self.closing = Entry(

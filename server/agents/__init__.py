@@ -1,0 +1,1 @@
+"""What can answer a turn: adapters of the agent port."""
