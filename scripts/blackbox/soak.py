@@ -1,0 +1,92 @@
+"""Break a server in every way we know, from outside, and count what went wrong: nothing may.
+
+    scripts/soak                    all scenarios with their full numbers
+    scripts/soak kills slow         these only
+    scripts/soak --quick            a tenth of the numbers
+    scripts/soak --seed 7           the same random moments again
+
+Each scenario has a server process of its own on a free port of this machine and a temporary folder; traffic is
+loopback only. Progress goes to stderr, the counts to stdout. Exits 1 when anything was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+
+from .arena import Arena
+from .interrupts import interrupts
+from .isolation import isolation
+from .kills import kills
+from .leaks import leaks
+from .reconnects import reconnects
+from .repeats import repeats
+from .sigterm import sigterm
+from .slow import slow
+from .tally import Tally
+
+SCENARIOS: Final[dict[str, Callable[[Arena], Awaitable[Tally]]]] = {
+    "isolation": isolation,
+    "repeats": repeats,
+    "sigterm": sigterm,
+    "slow": slow,
+    "reconnects": reconnects,
+    "interrupts": interrupts,
+    "leaks": leaks,
+    "kills": kills,
+}
+SCENARIO_TIMEOUT_S: Final = 900.0
+
+
+def main() -> int:
+    """Run the scenarios of the command line; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/soak", description="Break a server from outside and count what went wrong."
+    )
+    parser.add_argument("names", nargs="*", metavar="scenario", help=f"of {', '.join(SCENARIOS)}; none: all")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the numbers")
+    parser.add_argument("--seed", type=int, default=None, help="repeat the random choices of an earlier soak")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in SCENARIOS]
+    if unknown:
+        parser.error(f"no scenario is named {', '.join(unknown)}")
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
+    return anyio.run(_soak, options.names or list(SCENARIOS), options.quick, seed, backend_options={"use_uvloop": True})
+
+
+async def _soak(names: list[str], is_quick: bool, seed: int) -> int:
+    started_at = time.monotonic()
+    print(f"seed {seed}, {'quick' if is_quick else 'full'}", flush=True)
+    failed = []
+    for name in names:
+        tally = await _run(name, Arena(random.Random(f"{seed} {name}"), is_quick))
+        print(tally.report(), flush=True)
+        if not tally.is_clean:
+            failed.append(name)
+    seconds = time.monotonic() - started_at
+    print(f"{len(names) - len(failed)} of {len(names)} scenarios clean in {seconds:.0f} s", flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+async def _run(name: str, arena: Arena) -> Tally:
+    """Run one scenario; one that fails to run is a fault, not the end of the soak."""
+    try:
+        with anyio.fail_after(SCENARIO_TIMEOUT_S):
+            return await SCENARIOS[name](arena)
+    except Exception:  # boundary: whatever breaks in one scenario, the others shall still run
+        tally = Tally(name, faults=())
+        tally.fault("crashed", traceback.format_exc())
+        return tally
+
+
+if __name__ == "__main__":
+    sys.exit(main())
