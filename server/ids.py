@@ -44,6 +44,6 @@ def is_client_id(text: str) -> bool:
 
 
 def parse_cursor(text: str) -> Cursor | None:
-    """Return the cursor that `text` spells exactly, or None: a bad cursor is answered by a snapshot, never by an error."""
+    """Return the cursor that `text` spells exactly, or None: a bad one is answered by a snapshot, not by an error."""
     match = _CURSOR.fullmatch(text)
     return Cursor(match[1], int(match[2])) if match else None

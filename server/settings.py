@@ -35,24 +35,39 @@ class Settings:
         "info", "level", "one line per start, stop and fault", ("debug", "info", "warning", "error")
     )
 
-    auth: str = _setting("local", "way", "one's own machine; DESIGN of identity in README", ("local", "visitor", "proxy"))
+    auth: str = _setting(
+        "local", "way", "one's own machine; DESIGN of identity in README", ("local", "visitor", "proxy")
+    )
     trusted_proxies: str = _setting("127.0.0.1,::1", "addresses", "only these may say who the user is (`AUTH=proxy`)")
     secret_key: str = _setting("", "text", "signs visitor cookies; empty: made once and kept in the data folder")
     admins: str = _setting("", "user ids", "who may see all sessions (`AUTH=proxy`)")
     allowed_origins: str = _setting("", "origins", "other sites whose pages may call us; exact, comma-separated")
 
     durability: str = _setting(
-        "normal", "mode", "`normal` survives a killed process, `full` a power cut too (one fsync a batch)", ("normal", "full")
+        "normal",
+        "mode",
+        "`normal` survives a killed process, `full` a power cut too (one fsync a batch)",
+        ("normal", "full"),
     )
-    storage_timeout_seconds: float = _setting(5.0, "seconds", "how long a POST waits for its commit before 503", minimum=0.1)
+    storage_timeout_seconds: float = _setting(
+        5.0, "seconds", "how long a POST waits for its commit before 503", minimum=0.1
+    )
     slow_commit_ms: float = _setting(100.0, "ms", "a commit slower than this is logged: the disk is in trouble")
-    journal_pending_bytes: int = _setting(1 << 20, "bytes", "a run waits while its session has more uncommitted", minimum=1024)
+    journal_pending_bytes: int = _setting(
+        1 << 20, "bytes", "a run waits while its session has more uncommitted", minimum=1024
+    )
     ring_bytes: int = _setting(256 << 10, "bytes", "newest frames kept in memory per busy session", minimum=1024)
-    resume_window_seconds: float = _setting(300.0, "seconds", "a finished run's deltas are kept this long for exact resumption")
-    log_kept_bytes: int = _setting(1 << 20, "bytes", "collapsed log kept per session after that; older cursors get a snapshot")
+    resume_window_seconds: float = _setting(
+        300.0, "seconds", "a finished run's deltas are kept this long for exact resumption"
+    )
+    log_kept_bytes: int = _setting(
+        1 << 20, "bytes", "collapsed log kept per session after that; older cursors get a snapshot"
+    )
 
     session_timeout_minutes: float = _setting(60.0, "minutes, 0 never", "an hour of silence ends a conversation")
-    cleanup_interval_seconds: float = _setting(60.0, "seconds", "expiry and log collapse lag by this much", minimum=0.05)
+    cleanup_interval_seconds: float = _setting(
+        60.0, "seconds", "expiry and log collapse lag by this much", minimum=0.05
+    )
     idle_memory_seconds: float = _setting(120.0, "seconds", "an idle session leaves memory after this, unnoticed")
     tombstone_days: float = _setting(30.0, "days", "how long a deleted id answers 410 before it is forgotten")
 
@@ -63,16 +78,24 @@ class Settings:
     max_runs_per_user: int = _setting(100, "runs, 0 none", "runs cost what the agent costs")
     max_queue: int = _setting(20, "messages", "a queue nobody reads is a mistake of the client")
     max_message_chars: int = _setting(100_000, "characters", "about 25,000 tokens", minimum=1)
-    max_body_bytes: int = _setting(1 << 20, "bytes", "a message of the longest kind with room for options", minimum=1024)
+    max_body_bytes: int = _setting(
+        1 << 20, "bytes", "a message of the longest kind with room for options", minimum=1024
+    )
     max_import_bytes: int = _setting(64 << 20, "bytes", "an exported session is larger than a message", minimum=1024)
     max_run_bytes: int = _setting(16 << 20, "bytes", "an agent that never stops must not fill the disk", minimum=1024)
     body_timeout_seconds: float = _setting(15.0, "seconds", "a slow body must not hold a place", minimum=0.1)
 
     run_timeout_seconds: float = _setting(600.0, "seconds, 0 never", "a hung agent must not lock its session")
-    stop_grace_seconds: float = _setting(2.0, "seconds", "between cancellations of an agent that ignores them", minimum=0.05)
-    send_timeout_seconds: float = _setting(30.0, "seconds", "a socket that takes nothing for this long is closed", minimum=0.1)
+    stop_grace_seconds: float = _setting(
+        2.0, "seconds", "between cancellations of an agent that ignores them", minimum=0.05
+    )
+    send_timeout_seconds: float = _setting(
+        30.0, "seconds", "a socket that takes nothing for this long is closed", minimum=0.1
+    )
     heartbeat_seconds: float = _setting(15.0, "seconds", "below the 30 s idle cut of common proxies", minimum=0.05)
-    stream_max_age_seconds: float = _setting(14_400.0, "seconds, 0 never", "streams rotate with jitter, so a deploy meets no storm")
+    stream_max_age_seconds: float = _setting(
+        14_400.0, "seconds, 0 never", "streams rotate with jitter, so a deploy meets no storm"
+    )
     drain_seconds: float = _setting(3.0, "seconds", "streams and runs get this long to end on SIGTERM")
 
 

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from ..core.hub import Hub, reading
+from ..core.dialogue import Creation
+from ..core.hub import Hub
 from ..core.ports import SessionKey
-from ..core.session import Creation
+from ..core.reading import reading
 from ..errors import Invalid, NotFound
 from ..ids import is_client_id
 from .auth import Principal, principal_of

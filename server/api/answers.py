@@ -10,6 +10,4 @@ from starlette.responses import Response
 
 def json_answer(content: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return `content` as a JSON response that no cache keeps."""
-    return Response(
-        orjson.dumps(content), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json"
-    )
+    return Response(orjson.dumps(content), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")

@@ -10,11 +10,13 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.hub import Hub, reading
+from ..core.dialogue import Accepted
+from ..core.hub import Hub
 from ..core.ports import SessionKey
 from ..core.reader import Reader
+from ..core.reading import reading
 from ..core.run import Question, Run
-from ..core.session import Accepted, Session
+from ..core.session import Session
 from ..core.snapshot import take_snapshot
 from ..errors import AgentFailed, Invalid
 from ..ids import new_id
@@ -26,7 +28,7 @@ from .watch import RunSource, await_end
 
 
 async def chat(request: Request) -> Response:
-    """POST /api/chat: 202 at once, 200 after the run (`wait`), or the run's own events (`Accept: text/event-stream`)."""
+    """POST /api/chat: 202 at once, 200 after the run (`wait`), or the run's own events (by `Accept`)."""
     hub = hub_of(request)
     body = await read_body(request, ChatBody, hub.settings)
     question = Question(

@@ -2,8 +2,8 @@
 
 A subclass of sse-starlette's `EventSourceResponse` with a `__call__` of its own: two tasks a stream (one sends, the
 request's own waits for the disconnect) instead of five, no generator and no cancel scope per chunk. What the library's
-`__call__` did is supplied here: heartbeats and send timeouts by the hub's one timer (`beat`), the end on shutdown by the
-hub (`drain`), HEAD without a stream, cleanup in one `finally`. Frames arrive encoded, LF only.
+`__call__` did is supplied here: heartbeats and send timeouts by the hub's one timer (`beat`), the end on shutdown by
+the hub (`drain`), HEAD without a stream, cleanup in one `finally`. Frames arrive encoded, LF only.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class EventStream(EventSourceResponse):
         self._transport: Any = None
         max_age_s = hub.settings.stream_max_age_seconds
         # Jitter, so that streams which were opened together do not come back together.
-        self._leave_at = self._last_sent + max_age_s * random.uniform(0.8, 1.2) if max_age_s else float("inf")  # noqa: S311
+        self._leave_at = self._last_sent + max_age_s * random.uniform(0.8, 1.2) if max_age_s else float("inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream until it ends, its client goes, or the server does."""

@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core import events
-from ..core.hub import Hub, reading
+from ..core.hub import Hub
 from ..core.ports import Event, SessionKey, SessionRecord
+from ..core.reading import reading
 from ..core.snapshot import public_session
 from ..ids import new_id
 from .access import hub_of, principal_of

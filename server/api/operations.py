@@ -8,7 +8,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from ..core.hub import reading
+from ..core.reading import reading
 from .access import hub_of
 from .answers import json_answer
 from .auth import principal_of

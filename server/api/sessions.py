@@ -11,10 +11,13 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..core.dialogue import Creation
 from ..core.events import rfc3339
-from ..core.hub import Hub, reading
+from ..core.hub import Hub
 from ..core.ports import Message, SessionKey, SessionRecord
-from ..core.session import Creation, Session, public_queue
+from ..core.queue import public_queue
+from ..core.reading import reading
+from ..core.session import Session
 from ..core.snapshot import public_record, public_session, take_snapshot
 from ..errors import Conflict, Invalid
 from ..ids import new_id
@@ -206,7 +209,9 @@ def _markdown(session: dict[str, Any], history: Any) -> str:
         content = message.get("content") or ""
         if isinstance(content, list):
             content = "\n".join(part.get("text", f"[{part['type']}]") for part in content)
-        calls = [f"`{call['function']['name']}({call['function']['arguments']})`" for call in message.get("toolCalls", ())]
+        calls = [
+            f"`{call['function']['name']}({call['function']['arguments']})`" for call in message.get("toolCalls", ())
+        ]
         parts.append("\n\n".join(filter(None, [f"## {message['role'].capitalize()}", str(content), *calls])))
     return "\n\n".join(parts) + "\n"
 
@@ -260,5 +265,3 @@ async def _exists(hub: Hub, key: SessionKey) -> bool:
     hub.require_open()
     with reading(hub.settings.storage_timeout_seconds):
         return key in hub.sessions or isinstance(await hub.storage.load(key), SessionRecord)
-
-

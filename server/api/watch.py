@@ -5,10 +5,11 @@ A queued message has no run yet: the watcher waits until it starts, or until it 
 
 from __future__ import annotations
 
+from ..core.dialogue import Accepted
 from ..core.ports import RunRecord
 from ..core.reader import Reader
 from ..core.run import Run
-from ..core.session import Accepted, Session
+from ..core.session import Session
 
 
 class RunSource:
@@ -59,13 +60,13 @@ async def await_end(session: Session, reader: Reader, accepted: Accepted) -> Run
         if run is not None and run.last:
             return run
         if run is None and _is_settled(session, accepted):
-            known = session.run_of(accepted.message_id)
+            known = session.memo.get(accepted.message_id)
             return known if isinstance(known, RunRecord) else None
         await reader.wait()
 
 
 def _found(session: Session, accepted: Accepted) -> Run | None:
-    run = accepted.run or session.run_of(accepted.message_id)
+    run = accepted.run or session.memo.get(accepted.message_id)
     return run if isinstance(run, Run) else None
 
 

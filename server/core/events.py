@@ -1,14 +1,13 @@
-"""AG-UI events as JSON dicts: how they are made, encoded into SSE frames, merged and cut.
+r"""AG-UI events as JSON dicts: how they are made, encoded into SSE frames, merged and cut.
 
 Dicts and orjson, not the models of `ag_ui`: this is the way of every token (0.15 µs against 4 µs). What an agent
 yields is checked against `grammar`; what is made here is right by construction and checked by tests against the
-official models. A frame is `id: <cursor>\\ndata: <json>\\n\\n`: LF only, no `event:` line, so `EventSource.onmessage`
+official models. A frame is `id: <cursor>\ndata: <json>\n\n`: LF only, no `event:` line, so `EventSource.onmessage`
 and the official clients both see every event.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,10 +15,10 @@ from typing import Any, Final
 import orjson
 
 from .ports import Event
+from .text import MAX_DELTA_CHARS, pieces
 
 PROTOCOL_VERSION: Final = "1.0"
 SYNC_PREFIX: Final = "sync-"
-MAX_DELTA_CHARS: Final = 32_768  # one frame stays far below the 10 MiB an official client buffers
 
 _DELTA_KEYS: Final = {
     "TEXT_MESSAGE_CONTENT": "messageId",
@@ -77,7 +76,7 @@ def merge(last: Event, event: Event) -> bool:
 
 
 def collapse(frames: bytes) -> bytes:
-    """Return the frames with runs of deltas merged; each keeps the cursor of the last it holds, so cursors stay honest."""
+    """Return the frames with runs of deltas merged, each under the cursor of its last: so cursors stay honest."""
     kept: list[tuple[str, int, Event]] = []
     for epoch, seq, body in split_frames(frames):
         event = orjson.loads(body)
@@ -88,36 +87,11 @@ def collapse(frames: bytes) -> bytes:
     return b"".join(frame(*item) for item in kept)
 
 
-def pieces(text: str, limit: int = MAX_DELTA_CHARS) -> Iterator[str]:
-    """Cut a giant delta where no grapheme is cut: before a character that joins nothing to its left."""
-    start = 0
-    while len(text) - start > limit:
-        end = start + limit
-        while end > start + limit // 2 and _joins_left(text[end - 1], text[end]):
-            end -= 1
-        yield text[start:end]
-        start = end
-    yield text[start:]
-
-
-def _joins_left(before: str, char: str) -> bool:
-    zero_width_joiner = "\u200d"
-    return (
-        char == zero_width_joiner
-        or before == zero_width_joiner
-        or unicodedata.combining(char) != 0
-        or unicodedata.category(char) in ("Mn", "Me", "Mc")
-        or (before == "\r" and char == "\n")
-        or "\U0001f3fb" <= char <= "\U0001f3ff"  # skin tones
-        or "\U0001f1e6" <= char <= "\U0001f1ff"  # flags are pairs of these
-        or "\U000e0020" <= char <= "\U000e007f"  # tags of subdivision flags
-    )
-
-
 # --- the events the server itself makes
 
 
 def run_started(session_id: str, run_id: str, when: float) -> Event:
+    """The first event of a run."""
     return {
         "type": "RUN_STARTED",
         "threadId": session_id,
@@ -165,6 +139,7 @@ def text_message(message_id: str, role: str, text: str, run_id: str, when: float
 
 
 def text_start(message_id: str, role: str, run_id: str, when: float) -> Event:
+    """The start of a message of ours."""
     return {
         "type": "TEXT_MESSAGE_START",
         "messageId": message_id,
@@ -174,6 +149,7 @@ def text_start(message_id: str, role: str, run_id: str, when: float) -> Event:
 
 
 def state_delta(operations: Sequence[Event]) -> Event:
+    """A JSON Patch on the session's state."""
     return {"type": "STATE_DELTA", "delta": list(operations)}
 
 

@@ -15,6 +15,7 @@ from ..errors import AgentFailed
 from ..ids import new_id
 from .ports import Event
 
+_MAX_NAME_CHARS: Final = 256
 _ROLES: Final = ("developer", "system", "assistant", "user")
 _RESERVED_METADATA: Final = frozenset({"sessionstream", "ag-ui"})
 
@@ -122,7 +123,13 @@ class Grammar:
             closer, key = _CLOSERS[kind]
             events.append({"type": closer, key: item_id})
         events.extend(
-            {"type": "TOOL_CALL_RESULT", "messageId": new_id(), "toolCallId": call_id, "content": reason, "role": "tool"}
+            {
+                "type": "TOOL_CALL_RESULT",
+                "messageId": new_id(),
+                "toolCallId": call_id,
+                "content": reason,
+                "role": "tool",
+            }
             for call_id, answered in self._calls.items()
             if not answered
         )
@@ -185,17 +192,24 @@ def _checked_shape(event: Event) -> Event:
         if name not in event:
             raise _broken(f"{kind} without {name}")
     for name, value in event.items():
-        expected = required.get(name) or optional.get(name) or _COMMON.get(name)
-        if expected is None:
-            raise _broken(f"{kind} has no field {name!r}")
-        if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
-            raise _broken(f"{kind}.{name} is a {type(value).__name__}")
-        if isinstance(value, str) and name.endswith(("Id", "Name")) and not 0 < len(value) <= 256:
-            raise _broken(f"{kind}.{name} must have 1 to 256 characters")
+        _check_field(kind, name, value, required.get(name) or optional.get(name) or _COMMON.get(name))
+    _check_values(kind, event)
+    return event
+
+
+def _check_field(kind: str, name: str, value: Any, expected: Any) -> None:
+    if expected is None:
+        raise _broken(f"{kind} has no field {name!r}")
+    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+        raise _broken(f"{kind}.{name} is a {type(value).__name__}")
+    if isinstance(value, str) and name.endswith(("Id", "Name")) and not 0 < len(value) <= _MAX_NAME_CHARS:
+        raise _broken(f"{kind}.{name} must have 1 to {_MAX_NAME_CHARS} characters")
+
+
+def _check_values(kind: str, event: Event) -> None:
     if kind == "TEXT_MESSAGE_START" and event.get("role", "assistant") not in _ROLES:
         raise _broken(f"TEXT_MESSAGE_START.role {event['role']!r} is none of {', '.join(_ROLES)}")
     if kind == "REASONING_ENCRYPTED_VALUE" and event["subtype"] not in ("tool-call", "message"):
         raise _broken(f"REASONING_ENCRYPTED_VALUE.subtype is {event['subtype']!r}")
     if _RESERVED_METADATA & event.get("metadata", {}).keys():
         raise _broken(f"{kind}.metadata uses a reserved key (sessionstream, ag-ui)")
-    return event

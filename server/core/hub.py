@@ -23,12 +23,14 @@ from anyio.abc import TaskGroup
 
 from ..errors import LimitReached, SessionstreamError, Unavailable
 from ..settings import Settings
+from .dialogue import Creation
 from .journal import Journal
 from .ports import AgentEntry, Message, SessionKey, Storage, StorageError
 from .reader import Reader
+from .reading import reading
 from .recovery import recover
 from .run import Run
-from .session import Creation, Session
+from .session import Session
 from .sessionlog import SessionLog
 from .upkeep import Upkeep
 
@@ -103,18 +105,20 @@ class Hub:
             self._tasks = None
 
     async def drain(self) -> None:
-        """Take nothing new, end the runs with what they have, let every stream say goodbye. Bounded by `drain_seconds`."""
+        """Take nothing new, end the runs with what they have, let every stream say goodbye; all bounded in time."""
         self.is_draining = True
         for session in list(self.sessions.values()):
             if session.run is not None:
                 session.run.stop(reason="shutdown")
-        with anyio.move_on_after(self.settings.drain_seconds):
-            while self.is_open and not self.journal.is_empty and self.journal.fault is None:
-                await anyio.sleep(0.01)
+        await self._until(lambda: self.journal.is_empty or not self.is_open or self.journal.fault is not None)
         for stream in list(self.streams):
             stream.drain()
+        await self._until(lambda: not self.streams)
+
+    async def _until(self, is_done: Callable[[], bool]) -> None:
+        # Looked at now and then, not signalled: it happens once in a process, and nothing else pays for it.
         with anyio.move_on_after(self.settings.drain_seconds):
-            while self.streams:
+            while not is_done():  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 
     async def close(self) -> None:
@@ -165,7 +169,7 @@ class Hub:
         """Hold a session: the one in memory, the stored one, or a new one made by `creation`.
 
         Raises:
-            NotFound, Gone: see `Session.load`. Unavailable: the storage does not answer. LimitReached: too many sessions.
+            SessionstreamError: as `Session.load`; Unavailable; LimitReached when there are too many sessions.
         """
         session = self.sessions.get(key)
         if session is None:
@@ -272,7 +276,7 @@ class Hub:
 
     def retry_ms(self) -> int:
         """Return how long a client should wait before it comes back: jittered, so that a deploy meets no storm."""
-        return 1000 + random.randrange(1000)  # noqa: S311 - spreads load, guards nothing
+        return 1000 + random.randrange(1000)
 
     # --- what sessions ask of their node (session.Node)
 
@@ -383,25 +387,6 @@ class Hub:
             notice(session.key)
 
 
-class reading:  # noqa: N801 - used as `with reading(…)`
-    """Bound a read of the storage in time, and turn its failure into an answer: 503, try again."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._scope = anyio.fail_after(timeout_s)
-
-    def __enter__(self) -> None:
-        self._scope.__enter__()
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool | None:
-        try:
-            handled = self._scope.__exit__(kind, error, trace)
-        except TimeoutError as timeout:
-            raise Unavailable("the storage did not answer in time", retry_after_s=1) from timeout
-        if isinstance(error, StorageError):
-            raise Unavailable(retry_after_s=1) from error
-        return handled
-
-
 @asynccontextmanager
 async def hub_lifetime(hub: Hub) -> AsyncIterator[None]:
     """Run a hub for as long as the application lives."""
@@ -412,4 +397,3 @@ async def hub_lifetime(hub: Hub) -> AsyncIterator[None]:
         finally:
             await hub.close()
             tasks.cancel_scope.cancel()
-

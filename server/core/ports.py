@@ -1,9 +1,9 @@
-"""The two seams: what an agent is, and what a storage promises.
+r"""The two seams: what an agent is, and what a storage promises.
 
 An agent turns a `Turn` into text and AG-UI events. A storage keeps sessions, messages, runs and logs; its one
 write is `commit`, which takes everything or nothing, and is only ever called by the journal, one at a time.
 Reads may run beside it, never on the loop. All times are Unix seconds (float), all text is Unicode, all frames
-are complete SSE frames (`id: <cursor>\\ndata: <json>\\n\\n`) as they go to clients.
+are complete SSE frames (`id: <cursor>\ndata: <json>\n\n`) as they go to clients.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Turn:
 class Agent(Protocol):
     """A str is a piece of the answer's text; anything else is an AG-UI event. Cancellation is cancellation."""
 
-    def __call__(self, turn: Turn, /) -> AsyncIterator[str | Event]: ...
+    def __call__(self, turn: Turn, /) -> AsyncIterator[str | Event]:
+        """Answer the turn."""
 
 
 class Service(Protocol):
@@ -239,7 +240,15 @@ class PurgeTombstones:
 
 
 Write = (
-    SaveSession | SaveRun | SaveMessages | SaveLog | ReplaceLog | ClearMessages | EndSession | CutJournal | PurgeTombstones
+    SaveSession
+    | SaveRun
+    | SaveMessages
+    | SaveLog
+    | ReplaceLog
+    | ClearMessages
+    | EndSession
+    | CutJournal
+    | PurgeTombstones
 )
 
 
@@ -300,8 +309,10 @@ class Storage(Protocol):
     async def read_log(self, ref: int, after: int, limit_bytes: int) -> LogSlice | None:
         """Return stored frames after a position, None when that position is not the end of a kept event."""
 
-    async def messages(self, ref: int, *, before: str | None = None, limit: int | None = None) -> Sequence[MessageRecord]:
-        """Return the last `limit` messages before the one with id `before`, oldest first; none when there is no such."""
+    async def messages(
+        self, ref: int, *, before: str | None = None, limit: int | None = None
+    ) -> Sequence[MessageRecord]:
+        """Return the last `limit` messages, or those before the one with id `before`, oldest first."""
 
     async def run_by_message(self, ref: int, message_id: str) -> RunRecord | None:
         """Return the run that this message started or was to start."""

@@ -2,8 +2,8 @@
 
 It holds a position and nothing else, and it pulls: what the ring still has after the position, else what the storage
 has. When neither has it any more, the stream ends, and its client, coming back with its cursor, is given a snapshot: in
-the middle of a stream one could be illegal, because a run may be open there. So a slow client costs no memory and nobody
-ever waits for it. Attaching is race-free by construction: the position comes first, then a read, then the wait.
+the middle of a stream one could be illegal, because a run may be open there. So a slow client costs no memory and
+nobody ever waits for it. Attaching is race-free by construction: the position comes first, then a read, then the wait.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Reader:
         return self._session.ended is not None and (log is None or self._position >= log.ring.last)
 
     def farewell(self) -> bytes:
-        """Return the last event of a stream whose session ended: it carries no cursor, there is nothing to come back to."""
+        """Return the last event of a stream whose session ended: without a cursor, there is nothing to come back to."""
         assert self._session.ended is not None
         now = time.time()
         session_id = self._session.key.session_id

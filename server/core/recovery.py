@@ -79,9 +79,7 @@ def _restore(hub: Recovering, log: SessionLog, one: OpenRun) -> None:
     run.end("interrupted", reason="restart")
 
 
-def _as_run(
-    hub: Recovering, log: SessionLog, record: RunRecord, grammar: Grammar, transcript: Transcript
-) -> Run:
+def _as_run(hub: Recovering, log: SessionLog, record: RunRecord, grammar: Grammar, transcript: Transcript) -> Run:
     question = Question(message="", message_id=record.message_id, digest=record.digest)
     limits = RunLimits(timeout_s=0, grace_s=1, max_bytes=1, pending_bytes=1)
     run = Run(log, hub.agent(record.agent), question, limits, run_id=record.run_id)

@@ -32,7 +32,7 @@ class Ring:
         self.last += len(frames)
 
     def take(self, after: int, until: int | None = None) -> bytes | None:
-        """Return all frames after a position (up to `until`) as one chunk, None when the first of them is no longer here."""
+        """Return all frames after a position (up to `until`) as one chunk, None when the first of them is gone."""
         if after < self.base:
             return None
         start = after - self.base

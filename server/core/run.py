@@ -28,6 +28,7 @@ from .grammar import Grammar
 from .outbox import Entry
 from .ports import AgentEntry, Event, Message, RunRecord, StorageError, Turn
 from .sessionlog import SessionLog
+from .text import MAX_DELTA_CHARS, Mender, pieces
 from .transcript import Transcript
 
 _log = logging.getLogger("sessionstream.run")
@@ -90,7 +91,7 @@ class Run:
         self._text_id: str | None = None
         self._marks: dict[str, Mapping[str, Any]] = {}
         """Open message → the metadata it began with."""
-        self._half = ""
+        self._mender = Mender()
         self._size = 0
         self._pieces = 0
         self._task: asyncio.Task[Any] | None = None
@@ -260,18 +261,19 @@ class Run:
     # --- what the agent yields
 
     async def _take_text(self, text: str) -> None:
-        if self._half or not text.isascii():
-            text = self._whole(text)
+        text = self._mender.feed(text)
         if not text:
             return
         if self._text_id is None:
             self._begin_text()
         assert self._text_id is not None
-        if len(text) > events.MAX_DELTA_CHARS:
-            for part in events.pieces(text):
+        if len(text) > MAX_DELTA_CHARS:
+            for part in pieces(text):
                 if self.is_over:
                     return
-                await self._append({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": part}, len(part))
+                await self._append(
+                    {"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": part}, len(part)
+                )
             return
         await self._append({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": text}, len(text))
 
@@ -292,8 +294,8 @@ class Run:
         if kind in ("STATE_DELTA", "STATE_SNAPSHOT"):
             self._append_state(event)
             return
-        if len(event.get("delta", "")) > events.MAX_DELTA_CHARS:
-            for part in events.pieces(event["delta"]):
+        if len(event.get("delta", "")) > MAX_DELTA_CHARS:
+            for part in pieces(event["delta"]):
                 if self.is_over:
                     return
                 await self._append({**event, "delta": part}, len(part))
@@ -335,25 +337,10 @@ class Run:
             self._log.append_event(self._grammar.check({"type": "TEXT_MESSAGE_END", "messageId": self._text_id}))
             self._text_id = None
 
-    def _whole(self, text: str) -> str:
-        """Return text that is valid Unicode: half of a surrogate pair waits for its other half."""
-        text, self._half = self._half + text, ""
-        if "\ud800" <= text[-1:] <= "\udbff":
-            text, self._half = text[:-1], text[-1]
-        return _mended(text)
-
     def _flush_half(self) -> None:
-        if self._half and self._text_id is not None:
-            self._half = ""
-            self._log.append_event({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": "\ufffd"})
-
-
-def _mended(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+        rest = self._mender.flush()
+        if rest and self._text_id is not None:
+            self._log.append_event({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": rest})
 
 
 def _result_text(status: Status) -> str:

@@ -12,26 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 from ..errors import Conflict, Gone, LimitReached, NotFound, Unavailable
-from ..ids import Cursor, new_epoch, new_id
+from ..ids import Cursor, new_id
 from ..settings import Settings
-from . import events
+from . import events, queue
+from .dialogue import Accepted, Creation, EndReason, OnBusy, Outcome, Receipt
+from .memo import Memo, intent_to_stop, is_intent
 from .outbox import Entry
 from .ports import (
     AgentEntry,
     EndSession,
     Event,
-    Message,
-    MessageRecord,
     RunRecord,
-    SaveMessages,
     SaveRun,
-    SaveSession,
     SessionKey,
     SessionRecord,
     Storage,
@@ -40,11 +36,8 @@ from .ports import (
 )
 from .run import Question, Run, RunLimits
 from .sessionlog import SessionLog
+from .text import pieces
 
-OnBusy = Literal["reject", "queue", "interrupt"]
-Outcome = Literal["stopped", "already_finished", "idle", "pending"]
-
-_RECENT_MESSAGES: Final = 32  # answers to repeated POSTs without asking the storage
 _TITLE_CHARS: Final = 60
 
 
@@ -73,53 +66,18 @@ class Node(Protocol):
         """The session's record or run changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Creation:
-    """How a session that does not exist yet is made."""
-
-    agent: str
-    title: str | None = None
-    persona: str | None = None
-    metadata: Mapping[str, Any] | None = None
-    website_domain: str | None = None
-    ip_address: str | None = None
-    messages: Sequence[Message] = ()
-    artifacts: Mapping[str, Any] | None = None
-    created_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """What a POST of a message is answered with. `run` is there while it is in memory."""
-
-    run_id: str
-    message_id: str
-    status: str
-    cursor: Cursor
-    run: Run | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What an interrupt did."""
-
-    run_id: str | None
-    outcome: Outcome
-    cursor: Cursor
-
-
 class Session:
     """One conversation in memory. Made by the hub only; loaded, or created, by the first who needs it."""
 
     __slots__ = (
         "_node",
-        "_recent",
         "_tail",
         "ended",
         "key",
         "last_used",
         "lock",
         "log",
+        "memo",
         "pins",
         "streams",
     )
@@ -136,7 +94,7 @@ class Session:
         self._node = node
         self._tail: Run | None = None
         """The run that is open on the append side: from its first event appended to its last one appended."""
-        self._recent: OrderedDict[str, RunRecord | Run] = OrderedDict()
+        self.memo = Memo()
 
     # --- reading
 
@@ -218,43 +176,17 @@ class Session:
 
     def _on_change(self) -> None:
         if self._tail is not None and self._tail.is_over and self.run is None:
-            self._remember(self._tail.as_record())
+            self.memo.note(self._tail.as_record())
             self._tail = None
         if self.ended is None and self.record.queue and self._tail is None and self.run is None:
             self._node.start_later(self)
         self._node.changed(self)
 
     async def _create(self, creation: Creation) -> None:
-        now = time.time()
-        record = SessionRecord(
-            ref=self._node.storage.new_ref(),
-            user_id=self.key.user_id,
-            session_id=self.key.session_id,
-            epoch=new_epoch(),
-            title=creation.title,
-            title_given=creation.title is not None,
-            agent=creation.agent,
-            persona=creation.persona,
-            created_at=creation.created_at or now,
-            last_activity=now,
-            message_count=len(creation.messages),
-            website_domain=creation.website_domain,
-            ip_address=creation.ip_address,
-            metadata=creation.metadata or {},
-            artifacts=creation.artifacts or {},
-        )
-        writes: list[Write] = [SaveSession(record)]
-        if creation.messages:
-            # Below the first event's position: what follows is ordered behind it.
-            base = -len(creation.messages)
-            rows = [
-                MessageRecord(position=base + index, run_id="", created_at=now, message=message)
-                for index, message in enumerate(creation.messages)
-            ]
-            writes.append(SaveMessages(record.ref, rows))
+        record = creation.as_record(self.key, self._node.storage.new_ref(), time.time())
         log = self.adopt(record)
         try:
-            await self._commit(Entry(writes=writes))
+            await self._commit(Entry(writes=creation.writes(record)))
         except BaseException:
             if self.log is log and log.is_settled:
                 self.log = None
@@ -273,7 +205,7 @@ class Session:
         async with self.lock:
             log = self.live
             known = await self._known(question.message_id)
-            if known is not None and not _is_intent(known):
+            if known is not None and not is_intent(known):
                 return self._repeated(known, question.digest)
             if known is not None:
                 return await self._take_stopped(question, agent, known)
@@ -310,7 +242,7 @@ class Session:
                     self._wrapped(told, run_id, now),
                     change={"last_activity": now},
                     writes=[SaveRun(log.record.ref, record)],
-                    on_commit=lambda: self._remember(record),
+                    on_commit=lambda: self.memo.note(record),
                 )
             )
             return Accepted(run_id=run_id, message_id=message_id, status="finished", cursor=log.cursor)
@@ -351,18 +283,8 @@ class Session:
             )
         if message_id is None:
             return Receipt(run_id=None, outcome="idle", cursor=log.cursor)
-        intent = RunRecord(
-            run_id=new_id(),
-            message_id=message_id,
-            digest=b"",
-            agent=log.record.agent,
-            status="interrupted",
-            started_at=0,
-            ended_at=time.time(),
-        )
-        await self._commit(
-            Entry(writes=[SaveRun(log.record.ref, intent)], on_commit=lambda: self._remember(intent))
-        )
+        intent = intent_to_stop(message_id, log.record.agent)
+        await self._commit(Entry(writes=[SaveRun(log.record.ref, intent)], on_commit=lambda: self.memo.note(intent)))
         return Receipt(run_id=intent.run_id, outcome="pending", cursor=log.cursor)
 
     # --- the queue
@@ -374,83 +296,58 @@ class Session:
             if self._tail is not None or self.run is not None or not log.record.queue:
                 return
             waiting, rest = log.record.queue[0], log.record.queue[1:]
-            question = Question(
-                message=waiting["message"],
-                message_id=waiting["message_id"],
-                digest=bytes.fromhex(waiting["digest"]),
-                role=waiting["role"],
-                persona=waiting["persona"],
-                options=waiting["options"],
-            )
             operations = [{"op": "remove", "path": "/queue/0"}]
-            await self._begin(question, waiting["agent"], operations, queue=rest, run_id=waiting["run_id"])
+            await self._begin(
+                queue.question_of(waiting), waiting["agent"], operations, rest=rest, run_id=waiting["run_id"]
+            )
 
-    async def edit_queue(self, message_id: str, *, message: str | None, position: int | None) -> Sequence[Mapping[str, Any]]:
+    async def edit_queue(
+        self, message_id: str, *, message: str | None, position: int | None
+    ) -> Sequence[Mapping[str, Any]]:
         """Change the text or the place of a waiting message; return the queue."""
         async with self.lock:
-            waiting = self._waiting(message_id)
-            queue = [item for item in self.record.queue if item is not waiting]
-            changed = {**waiting, "message": message} if message is not None else waiting
-            old_position = self.record.queue.index(waiting)
-            queue.insert(old_position if position is None else min(position, len(queue)), changed)
-            await self._save_queue(queue, ())
+            changed = queue.edited(self.live.record.queue, message_id, message, position)
+            await self._save_queue(changed, ())
             return self.record.queue
 
     async def remove_queued(self, message_id: str) -> Sequence[Mapping[str, Any]]:
         """Take a waiting message back; return the queue."""
         async with self.lock:
-            await self._withdraw(self._waiting(message_id))
+            await self._withdraw(queue.find(self.live.record.queue, message_id))
             return self.record.queue
-
-    def _waiting(self, message_id: str) -> Mapping[str, Any]:
-        for waiting in self.live.record.queue:
-            if waiting["message_id"] == message_id:
-                return waiting
-        raise NotFound(code="queue_entry_not_found")
 
     async def _enqueue(self, question: Question, agent: str | None) -> Accepted:
         record = self.record
         if len(record.queue) >= self._node.settings.max_queue:
             raise LimitReached(code="queue_full", retry_after_s=5)
         now = time.time()
-        waiting: dict[str, Any] = {
-            "message_id": question.message_id,
-            "run_id": new_id(),
-            "message": question.message,
-            "created_at": events.rfc3339(now),
-            "agent": agent or record.agent,
-            "role": question.role,
-            "persona": question.persona,
-            "options": dict(question.options),
-            "digest": question.digest.hex(),
-        }
-        queued = _queued_record(waiting, "queued", now)
-        await self._save_queue([*record.queue, waiting], [queued])
+        waiting = queue.waiting_of(question, agent or record.agent, now)
+        await self._save_queue([*record.queue, waiting], [queue.run_record_of(waiting, "queued", now)])
         return Accepted(
             run_id=waiting["run_id"], message_id=question.message_id, status="queued", cursor=self.live.cursor
         )
 
     async def _withdraw(self, waiting: Mapping[str, Any]) -> None:
         """Remove a waiting message for good: its run ends as interrupted before it began."""
-        queue = [item for item in self.record.queue if item is not waiting]
-        await self._save_queue(queue, [_queued_record(waiting, "interrupted", 0)])
+        rest = queue.without(self.record.queue, waiting)
+        await self._save_queue(rest, [queue.run_record_of(waiting, "interrupted", 0)])
 
-    async def _save_queue(self, queue: Sequence[Mapping[str, Any]], runs: Sequence[RunRecord]) -> None:
-        operation = {"op": "replace", "path": "/queue", "value": public_queue(queue)}
+    async def _save_queue(self, waiting: Sequence[queue.Waiting], runs: Sequence[RunRecord]) -> None:
+        operation = {"op": "replace", "path": "/queue", "value": queue.public_queue(waiting)}
 
         def remember() -> None:
             for run in runs:
-                self._remember(run)
+                self.memo.note(run)
 
         await self._commit(
             self._housekeeping(
                 [events.state_delta([operation])],
-                change={"queue": tuple(queue)},
+                change={"queue": tuple(waiting)},
                 writes=[SaveRun(self.record.ref, run) for run in runs],
                 on_commit=remember,
             )
         )
-        if self._tail is None and self.run is None and queue:
+        if self._tail is None and self.run is None and waiting:
             self._node.start_later(self)  # the run it waited for ended meanwhile
 
     # --- housekeeping
@@ -479,7 +376,7 @@ class Session:
             await self._commit(entry)
             return self.record
 
-    async def end(self, reason: Literal["deleted", "expired"]) -> None:
+    async def end(self, reason: EndReason) -> None:
         """End the session: stop its run, remove everything of it, let its streams say goodbye."""
         async with self.lock:
             log = self.live
@@ -506,7 +403,7 @@ class Session:
         agent: str,
         operations: Sequence[Event],
         *,
-        queue: Sequence[Mapping[str, Any]] | None = None,
+        rest: Sequence[queue.Waiting] | None = None,
         run_id: str | None = None,
     ) -> Run:
         log, settings = self.live, self._node.settings
@@ -519,8 +416,8 @@ class Session:
         )
         run = Run(log, self._node.agent(agent), question, limits, run_id=run_id)
         change: dict[str, Any] = {"last_activity": run.started_at}
-        if queue is not None:
-            change["queue"] = tuple(queue)
+        if rest is not None:
+            change["queue"] = tuple(rest)
         operations = [*operations, *self._titling(question.message, change)]
         opening = run.opening()
         if operations:
@@ -538,7 +435,7 @@ class Session:
         return run
 
     def _began(self, run: Run) -> None:
-        self._remember(run)
+        self.memo.note(run)
         self._node.start(self, run)
 
     def _let_go(self, run: Run) -> None:
@@ -550,7 +447,7 @@ class Session:
             return []
         title = " ".join(message.split())
         if len(title) > _TITLE_CHARS:
-            title = next(events.pieces(title, _TITLE_CHARS - 1)).rstrip() + "…"
+            title = next(pieces(title, _TITLE_CHARS - 1)).rstrip() + "…"
         change["title"] = title
         return [{"op": "replace", "path": "/session/title", "value": title}]
 
@@ -567,7 +464,9 @@ class Session:
         run.ended_at, run.status = time.time(), "interrupted"
         if self.is_busy:
             record = run.as_record()
-            await self._commit(Entry(writes=[SaveRun(log.record.ref, record)], on_commit=lambda: self._remember(record)))
+            await self._commit(
+                Entry(writes=[SaveRun(log.record.ref, record)], on_commit=lambda: self.memo.note(record))
+            )
         else:
             ending = events.run_finished(self.key.session_id, run.run_id, "cancelled", run.ended_at)
             change: dict[str, Any] = {"last_activity": run.ended_at}
@@ -579,7 +478,7 @@ class Session:
                     change=change,
                     opens=run,
                     closes=run,
-                    on_commit=lambda: self._remember(run.as_record()),
+                    on_commit=lambda: self.memo.note(run.as_record()),
                 )
             )
         return Accepted(
@@ -626,25 +525,8 @@ class Session:
 
     # --- repeated POSTs
 
-    def run_of(self, message_id: str) -> Run | RunRecord | None:
-        """Return what became of a message of late: its run, or what is stored of it; None when that is not known here."""
-        return self._recent.get(message_id)
-
-    def _remember(self, run: RunRecord | Run) -> None:
-        message_id = run.question.message_id if isinstance(run, Run) else run.message_id
-        self._recent[message_id] = run
-        self._recent.move_to_end(message_id)
-        while len(self._recent) > _RECENT_MESSAGES:
-            self._recent.popitem(last=False)
-
     async def _known(self, message_id: str) -> RunRecord | Run | None:
-        recent = self._recent.get(message_id)
-        if recent is not None:
-            return recent
-        record = self.record
-        if not (record.run_count or record.message_count or record.queue or record.seq or self.run):
-            return None
-        return await self._node.storage.run_by_message(record.ref, message_id)
+        return await self.memo.find(message_id, self.record, self._node.storage)
 
     def _repeated(self, known: RunRecord | Run, digest: bytes) -> Accepted:
         record = known.as_record() if isinstance(known, Run) else known
@@ -659,26 +541,3 @@ class Session:
             cursor=self.live.cursor,
             run=known if isinstance(known, Run) else None,
         )
-
-
-def _is_intent(known: RunRecord | Run) -> bool:
-    """Whether this is no run but a stop that came before its message."""
-    return not isinstance(known, Run) and known.started_at == 0 and known.digest == b""
-
-
-def _queued_record(waiting: Mapping[str, Any], status: str, started_at: float) -> RunRecord:
-    return RunRecord(
-        run_id=waiting["run_id"],
-        message_id=waiting["message_id"],
-        digest=bytes.fromhex(waiting["digest"]),
-        agent=waiting["agent"],
-        status=status,
-        started_at=started_at,
-        ended_at=None if status == "queued" else time.time(),
-    )
-
-
-def public_queue(queue: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the queue as clients see it."""
-    return [{name: item[name] for name in ("message_id", "run_id", "message", "created_at")} for item in queue]
-

@@ -22,9 +22,20 @@ import anyio
 from ..errors import SessionstreamError, Unavailable
 from ..ids import Cursor
 from . import events
-from .ring import Ring
 from .outbox import ENTRY_BYTES, Entry, Item, LoggedRun, Prepared, event_size
-from .ports import ClearMessages, EndSession, Event, MessageRecord, SaveLog, SaveMessages, SaveRun, SaveSession, SessionRecord, Write
+from .ports import (
+    ClearMessages,
+    EndSession,
+    Event,
+    MessageRecord,
+    SaveLog,
+    SaveMessages,
+    SaveRun,
+    SaveSession,
+    SessionRecord,
+    Write,
+)
+from .ring import Ring
 from .transcript import Transcript
 
 
@@ -127,7 +138,7 @@ class SessionLog:
         raise Unavailable(retry_after_s=1)
 
     async def room(self, limit_bytes: int) -> None:
-        """Wait until fewer than `limit_bytes` wait for their commit: the producer is paced by the storage, never by a reader."""
+        """Wait until fewer than `limit_bytes` wait for their commit: the storage paces a producer, no reader does."""
         while self.pending_bytes >= limit_bytes:
             waiter = asyncio.get_running_loop().create_future()
             self._room.append(waiter)
@@ -163,28 +174,35 @@ class SessionLog:
         self.ring.extend(part.frames)
         self.pending_bytes -= part.size
         for item in part.items:
-            if type(item) is dict:
-                if self.transcript is not None:
-                    self.transcript.apply(item)
-            else:
-                changed = self._publish_entry(item) or changed  # type: ignore[arg-type]
+            changed = self._apply(item) or changed
         if part.folded:
             self.ring.spilled = self.ring.last
             self.journal_position = None
         elif self.journal_position is None and part.frames:
             self.journal_position = position
         self._bound_ring()
+        self._wake()
+        for item in part.items:
+            if isinstance(item, Entry):
+                item.settle()
+        if changed and self.on_change is not None:
+            self.on_change()
+
+    def _apply(self, item: Item) -> bool:
+        """Fold an item into the committed side; say whether it is news for those who list sessions."""
+        if isinstance(item, Entry):
+            return self._apply_entry(item)
+        if self.transcript is not None:
+            self.transcript.apply(item)
+        return False
+
+    def _wake(self) -> None:
         for waiter in self._room:
             if not waiter.done():
                 waiter.set_result(None)
         self._room.clear()
         for wake in self.readers:
             wake()
-        for item in part.items:
-            if type(item) is not dict:
-                item.settle()  # type: ignore[union-attr]
-        if changed and self.on_change is not None:
-            self.on_change()
 
     def restore(self, frames: list[bytes], *, first: int, stored: int) -> None:
         """Take up the log where a crash left it: frames from `first` on, of which those up to `stored` are in rows."""
@@ -197,7 +215,7 @@ class SessionLog:
         """Ask that what only ring and journal hold is written to the session's own rows."""
         self.append(Entry(required=True, spills=True))
 
-    def _publish_entry(self, entry: Entry) -> bool:
+    def _apply_entry(self, entry: Entry) -> bool:
         if entry.opens is not None:
             self.run, self.transcript = entry.opens, Transcript()
             self.run.first, self.run.opened = entry.first, entry.last

@@ -14,7 +14,8 @@ from ..errors import Unavailable
 from ..ids import Cursor
 from . import events
 from .ports import Event, Message, SessionRecord, Storage
-from .session import Session, public_queue
+from .queue import public_queue
+from .session import Session
 from .sessionlog import SessionLog
 
 _ATTEMPTS = 50  # each one more means that another run ended while the messages were read
@@ -33,7 +34,7 @@ class Snapshot:
     """Events that open again what is open in the active run."""
 
     def as_events(self, *, resumed: bool | None, now: float) -> list[Event]:
-        """Return the events of a stream that starts here; `resumed` False says that its cursor could not be honoured."""
+        """Return the events of a stream that starts here; `resumed` False says that its cursor was not honoured."""
         session_id = self.session["session_id"]
         run_id = self.run["run_id"] if self.run else f"{events.SYNC_PREFIX}{self.cursor}"
         started = events.run_started(session_id, run_id, now)
@@ -49,7 +50,7 @@ class Snapshot:
         return [*body, *self.reopening]
 
     def as_frames(self, *, resumed: bool | None, now: float) -> bytes:
-        """Return the same as SSE frames. Only the last has an id: who is cut off before it comes back for a whole one."""
+        """Return the same as SSE frames. Only the last has an id: who is cut off before it gets a whole one again."""
         *first, last = self.as_events(resumed=resumed, now=now)
         return b"".join(map(events.bare_frame, first)) + events.frame(self.cursor.epoch, self.cursor.seq, last)
 

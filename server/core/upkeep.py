@@ -116,9 +116,7 @@ class Upkeep:
     async def purge_tombstones(self) -> None:
         """Forget what ended long ago."""
         before = time.time() - self._hub.settings.tombstone_days * _DAY_S
-        await self._hub.journal.write(
-            [PurgeTombstones(before)], timeout_s=self._hub.settings.storage_timeout_seconds
-        )
+        await self._hub.journal.write([PurgeTombstones(before)], timeout_s=self._hub.settings.storage_timeout_seconds)
 
 
 def _merged(rows: Sequence[SaveLog]) -> SaveLog:

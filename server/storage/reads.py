@@ -81,7 +81,11 @@ class SqliteReads:
     def _open_reader(self) -> sqlite3.Connection:
         # Read-only, and it must not create what is not there: an empty file would look like an empty storage.
         connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=1
+            f"{self.path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=1,
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA query_only=ON")
@@ -152,7 +156,7 @@ class SqliteReads:
         return await self._read(query)
 
     async def run_by_message(self, ref: int, message_id: str) -> RunRecord | None:
-        """Return the run of a message; an id that only a message has is returned as a run of no body, which conflicts."""
+        """Return the run of a message; an id that only a message has is a run of no body, which conflicts."""
 
         def query(connection: sqlite3.Connection) -> RunRecord | None:
             row = connection.execute(
@@ -245,7 +249,8 @@ class SqliteReads:
             ).fetchall()
             for (ref,) in refs:
                 for row in connection.execute(
-                    f"SELECT {rows.LOG_COLUMNS} FROM log WHERE ref = ? AND collapsed = 0 AND ended_at < ? ORDER BY last",
+                    f"SELECT {rows.LOG_COLUMNS} FROM log "
+                    "WHERE ref = ? AND collapsed = 0 AND ended_at < ? ORDER BY last",
                     (ref, before),
                 ):
                     group = found.setdefault(ref, [])
@@ -281,25 +286,25 @@ def _tail(row: sqlite3.Row, after: int) -> bytes | None:
 
 
 def _search(user_id: str, query: str) -> tuple[str, list[Any]]:
-    """Return an SQL condition on sessions and its values: every word of the query begins a word of one message, or of the title."""
+    """Return an SQL condition on sessions and its values: every word begins a word of one message, or of the title."""
     if _UNSPACED.search(query):
-        # These scripts put no spaces between words: the index has no words to offer, so the user's rows are looked through.
+        # These scripts put no spaces between words: the index has none to offer, so the user's rows are looked through.
         like = "%" + re.sub(r"([%_\\])", r"\\\1", query) + "%"
-        return (
+        condition = (
             "(title LIKE ? ESCAPE '\\' OR ref IN (SELECT m.ref FROM sessions s JOIN messages m ON m.ref = s.ref "
-            "WHERE s.user_id = ? AND m.text LIKE ? ESCAPE '\\'))",
-            [like, user_id, like],
+            "WHERE s.user_id = ? AND m.text LIKE ? ESCAPE '\\'))"
         )
+        return condition, [like, user_id, like]
     words = _WORD.findall(query)
     if not words:
         return "0", []
     terms = " AND ".join(f'"{word}" *' for word in words[:16])
     owner = f'owner : "{rows.owner_token(user_id)}"'
-    return (
+    condition = (
         "ref IN (SELECT ref FROM messages WHERE id IN (SELECT rowid FROM found_messages WHERE found_messages MATCH ?) "
-        "UNION SELECT rowid FROM found_titles WHERE found_titles MATCH ?)",
-        [f"{owner} AND text : ({terms})", f"{owner} AND title : ({terms})"],
+        "UNION SELECT rowid FROM found_titles WHERE found_titles MATCH ?)"
     )
+    return condition, [f"{owner} AND text : ({terms})", f"{owner} AND title : ({terms})"]
 
 
 def _open_runs(connection: sqlite3.Connection) -> Sequence[OpenRun]:
@@ -357,7 +362,12 @@ def _stats(connection: sqlite3.Connection, user_id: str | None) -> dict[str, Any
     ).fetchall()
     now = time.time()
     return {
-        "sessions": {"active": live[0], "ended": ended[0], "total": known, "by_user": {row[0]: row[1] for row in by_user}},
+        "sessions": {
+            "active": live[0],
+            "ended": ended[0],
+            "total": known,
+            "by_user": {row[0]: row[1] for row in by_user},
+        },
         "runs": live[2] + ended[2],
         "messages": live[1] + ended[1],
         "average_messages_per_session": round((live[1] + ended[1]) / known, 3) if known else 0,

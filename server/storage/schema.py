@@ -1,4 +1,4 @@
-"""The SQLite schema, as numbered migrations: each runs once, in its own transaction, and is never edited after a release."""
+"""The SQLite schema, as numbered migrations: each runs once, in one transaction, and is never edited later."""
 
 from __future__ import annotations
 
@@ -140,6 +140,8 @@ def migrate(connection: sqlite3.Connection) -> None:
     """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
-        raise ValueError(f"the database has schema {version}, this program knows {len(MIGRATIONS)}: use a newer version")
+        raise ValueError(
+            f"the database has schema {version}, this program knows {len(MIGRATIONS)}: use a newer version"
+        )
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")

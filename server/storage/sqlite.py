@@ -137,7 +137,9 @@ class SqliteStorage(SqliteReads):
         self._lock_file = lock_file
 
     def _connect(self) -> sqlite3.Connection:
-        writer = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=64)
+        writer = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=64
+        )
         self._writer = writer
         os.chmod(self.path, 0o600)
         writer.execute("PRAGMA journal_mode=WAL")

@@ -8,6 +8,7 @@ that …"), never guessed. Later statements take the place of earlier ones; like
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -21,19 +22,24 @@ MAX_CHARS: Final = 4000
 """Of each: people say who they are in the first lines."""
 
 _POLITE: Final = re.compile(
-    r"(?:(?:hi|hello|hey|ok|okay|well|so|yes|yeah|no|nope|actually|sorry|by the way|btw|please|also|and|but|fyi|thanks|oh|"
-    r"then|now|just|in fact|good (?:morning|day|evening)|for the record|just so you know|as i said)\b[\s,!.:\-]*)+",
+    r"(?:(?:hi|hello|hey|ok|okay|well|so|yes|yeah|no|nope|actually|sorry|by the way|btw|please|also|and|but|fyi|thanks|"
+    r"oh|then|now|just|in fact|good (?:morning|day|evening)|for the record|just so you know|as i said)\b[\s,!.:\-]*)+",
     re.IGNORECASE,
 )
 _REMEMBER: Final = re.compile(
     r"(?:please |can you |could you )*(?:remember|note|keep in mind|don't forget|do not forget|memori[sz]e|"
-    r"(?:i want|i'd like) you to (?:know|remember)|you should know|let me tell you)(?: this| please)?(?:\s*[:,-]|\s+that)?\s+"
-    r"(?!when\b|how\b|what\b|where\b|who\b|me\b|the last\b|our last\b)",
+    r"(?:i want|i'd like) you to (?:know|remember)|you should know|let me tell you)(?: this| please)?"
+    r"(?:\s*[:,-]|\s+that)?\s+(?!when\b|how\b|what\b|where\b|who\b|me\b|the last\b|our last\b)",
     re.IGNORECASE,
 )
+_STARTS: Final = (
+    r"(?=(?:i|i'm|i've|my|our|call me|you can call|please|what|who|where|when|how|which|can|could|do|does|tell)\b)"
+)
 _CLAUSES: Final = re.compile(
-    r"\s*;\s+|,?\s+(?:and|but)\s+(?:also\s+)?(?=(?:i|i'm|i've|my|our|call|you can call|please|what|who|where|how|which|can|do)\b)"
-    r"|,\s+(?=(?:i|i'm|i've|my|our|call me|please|what|who|where|when|how|which|can|could|do|does|tell)\b)",
+    rf"\s*;\s+|,?\s+(?:and|but)\s+(?:also\s+)?{_STARTS}|,\s+{_STARTS}|(?<=[.!?])\s+{_STARTS}|\n+", re.IGNORECASE
+)
+_TROUBLE: Final = re.compile(
+    r"crash|\bslow|broken|fail|not work|n't work|stuck|hang|leak|throw|rais|return|error|refus|timing out|not \w+ing\b",
     re.IGNORECASE,
 )
 _CALL_ME: Final = re.compile(
@@ -71,12 +77,12 @@ WEAK: Final = listed("have use")
 """Often the beginning of a question about the documents; then they are remembered in silence."""
 _NO_FACT: Final = re.compile(
     r"(?:to (?:know|see|ask|understand|be|do|say)|it\b(?! is)|that\b|this\b|you\b|when\b|how\b|if\b|"
-    r"(?:an? |the |some |this )?(?:question|problem|issue|error|bug|doubt|idea|trouble|no idea)|been\b|tried\b|to\b|no\b)",
+    r"(?:an? |the |some |this )?(?:question|problem|issue|error|bug|doubt|idea|trouble|no idea)|been\b|tried\b|no\b)",
     re.IGNORECASE,
 )
 _NOT_ABOUT_ME: Final = re.compile(
-    r"(?:not|sorry|sure|unsure|afraid|glad|happy to|going|about to|curious|confused|wondering|done|ready|back|here|fine|ok|"
-    r"okay|good|well|stuck|lost|new to|able|unable|interested|getting|seeing|having|familiar|aware|thinking|using)\b|"
+    r"(?:not|sorry|sure|unsure|afraid|glad|happy to|going|about to|curious|confused|wondering|done|ready|back|here|fine|"
+    r"ok|okay|good|well|stuck|lost|new to|able|unable|interested|familiar|aware|thinking|using|supposed)\b|"
     r"(?:look|try|hav|gett|see|runn|writ|build|mak|do|ask|talk|read|wait|hop|plann|mean|us|call|send|sett)ing\b",
     re.IGNORECASE,
 )
@@ -94,7 +100,8 @@ _NAME_ENDS: Final = re.compile(
 )
 _FLIPS: Final = {
     "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "am": "are", "i'm": "you are",
-    "i've": "you have", "i'll": "you will", "i'd": "you would", "our": "your", "ours": "yours", "we": "you", "us": "you",
+    "i've": "you have", "i'll": "you will", "i'd": "you would", "our": "your", "ours": "yours",
+    "we": "you", "us": "you",
 }  # fmt: skip
 _FLIP: Final = re.compile(
     r"(?<![\w'])(?:" + "|".join(sorted(_FLIPS, key=len, reverse=True)) + r")(?![\w'])", re.IGNORECASE
@@ -127,9 +134,8 @@ def clauses(text: str) -> list[str]:
     """Return the clauses of a message that may each state or ask something by themselves."""
     straight = text[:MAX_CHARS].translate({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'})
     found: list[str] = []
-    for line in re.split(r"\n+|(?<=[.!?])\s+(?=[a-z])", straight):
-        for sentence in sentences(line):
-            found.extend(part.strip() for part in _CLAUSES.split(sentence) if part.strip(" ,.!"))
+    for sentence in sentences(straight):
+        found.extend(part.strip() for part in _CLAUSES.split(sentence) if part.strip(" ,.!"))
     return found
 
 
@@ -173,7 +179,10 @@ def facts(clause: str) -> list[Fact]:
 
 def _name(value: str) -> str:
     end = _NAME_ENDS.search(value)
-    return (value[: end.start()] if end else value).strip(" .,!\"'")[:100]
+    name = (value[: end.start()] if end else value).strip(" .,!\"'")[:100]
+    while name and (unicodedata.category(name[-1])[0] in "SZ" or name[-1] in "\ufe0f\u200d"):  # a smile after it
+        name = name[:-1]
+    return name
 
 
 def _called(bare: str) -> Fact | None:
@@ -198,7 +207,9 @@ def _mine(bare: str) -> Fact | None:
         else:
             value = _name(value)
     value = second_person(value)
-    return Fact(about(what), value, f"your {second_person(what)} {be} {value}", denied=denied) if value else None
+    weak = _TROUBLE.search(value) is not None and not about(what).endswith("name")
+    said = f"your {second_person(what)} {be} {value}"
+    return Fact(about(what), value, said, weak=weak, denied=denied) if value else None
 
 
 def _am(bare: str) -> Fact | None:
@@ -226,7 +237,7 @@ def _doing(bare: str) -> Fact | None:
         return None
     verb, rest = ("have" if match["have"] else match["verb"].lower()), match["rest"].strip()
     how = (match["how"] or "").strip().lower()
-    if verb not in VERBS or _NO_FACT.match(rest):
+    if verb not in VERBS or _NO_FACT.match(rest) or (verb in WEAK and rest.startswith("to ")):
         return None
     key, adds = VERBS[verb]
     denied = how.startswith(("don't", "do not", "never", "no longer"))
@@ -262,13 +273,20 @@ class Memory:
             held = [other for other in held if set(words(other.value)) - value and not other.denied]
             denials = self.known.setdefault(f"not {fact.key}", [])
             denials.append(fact)
-        elif fact.adds:
+        else:
+            self._take_back_denials(fact.key, value)
+        if fact.adds and not fact.denied:
             held = [other for other in held if other.value.lower() != fact.value.lower()]
             held.append(fact)
-        else:
+        elif not fact.denied:
             held = [fact]
         if held:
             self.known[fact.key] = held
+
+    def _take_back_denials(self, key: str, value: set[str]) -> None:
+        denials = [other for other in self.known.pop(f"not {key}", []) if not set(words(other.value)) & value]
+        if denials:
+            self.known[f"not {key}"] = denials
 
     def facts(self) -> list[Fact]:
         """Return all that stands, in the order it was said last."""

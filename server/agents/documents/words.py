@@ -136,8 +136,9 @@ _IDIOMS: Final = (
 _IRREGULAR: Final = {
     "kept": "keep", "sent": "send", "ran": "run", "built": "build", "wrote": "write", "written": "write",
     "chosen": "choose", "chose": "choose", "broken": "break", "thrown": "throw", "caught": "catch", "lost": "lose",
-    "held": "hold", "went": "go", "began": "begin", "begun": "begin", "shown": "show", "hidden": "hide", "children": "child",
-    "indices": "index", "people": "person", "bought": "buy", "paid": "pay", "told": "tell", "said": "say",
+    "held": "hold", "went": "go", "began": "begin", "begun": "begin", "shown": "show", "hidden": "hide",
+    "children": "child", "indices": "index", "people": "person", "bought": "buy", "paid": "pay", "told": "tell",
+    "said": "say",
 }  # fmt: skip
 
 # Longest first: the first that fits is taken off.

@@ -1,0 +1,69 @@
+"""Memo: which messages a session has answered, so that a repeated POST is answered with the same run.
+
+The newest are kept here, the rest is asked of the storage. A stop that came before its message is remembered as a run
+without a body: when the message comes, it finds that its run ended before it began.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Final
+
+from ..ids import new_id
+from .ports import RunRecord, SessionRecord, Storage
+from .run import Run
+
+_KEPT: Final = 32
+
+
+class Memo:
+    """The recent messages of one session and what became of them."""
+
+    __slots__ = ("_recent",)
+
+    def __init__(self) -> None:
+        self._recent: OrderedDict[str, RunRecord | Run] = OrderedDict()
+
+    def get(self, message_id: str) -> RunRecord | Run | None:
+        """Return what became of a message of late; None when that is not known here."""
+        return self._recent.get(message_id)
+
+    def note(self, run: RunRecord | Run) -> None:
+        """Remember what a message started."""
+        message_id = run.question.message_id if isinstance(run, Run) else run.message_id
+        self._recent[message_id] = run
+        self._recent.move_to_end(message_id)
+        while len(self._recent) > _KEPT:
+            self._recent.popitem(last=False)
+
+    async def find(self, message_id: str, record: SessionRecord, storage: Storage) -> RunRecord | Run | None:
+        """Return what a message started, however long ago; None for a new one.
+
+        Raises:
+            StorageError: the storage must be asked and does not answer.
+        """
+        recent = self._recent.get(message_id)
+        if recent is not None:
+            return recent
+        if not (record.seq or record.message_count or self._recent):
+            return None  # nothing was ever said here
+        return await storage.run_by_message(record.ref, message_id)
+
+
+def intent_to_stop(message_id: str, agent: str) -> RunRecord:
+    """Return what is stored of a stop whose message has not come yet."""
+    return RunRecord(
+        run_id=new_id(),
+        message_id=message_id,
+        digest=b"",
+        agent=agent,
+        status="interrupted",
+        started_at=0,
+        ended_at=time.time(),
+    )
+
+
+def is_intent(known: RunRecord | Run) -> bool:
+    """Whether this is no run but a stop that came before its message."""
+    return not isinstance(known, Run) and known.started_at == 0 and known.digest == b""
