@@ -31,6 +31,7 @@ from ..ids import is_client_id
 from ..settings import Settings
 from .callable import load_entrypoint
 from .documents import DocumentsAgent
+from .documents.asking import DEFAULT_TOP_K, MAX_TOP_K
 from .scripted import ScriptedAgent, ScriptError, parse_script
 
 _DOCUMENTS: Final = "documents"
@@ -208,7 +209,18 @@ _KINDS: Final[dict[str, _Kind]] = {
     "python": _Kind(_python, ("entrypoint",)),
     "scripted": _Kind(_scripted, ("script",)),
 }
+# As JSON Schema, for `options` of a message.
 _DOCUMENTS_OPTIONS: Final = {
-    "top_k": {"type": "integer", "description": "how many sources an answer quotes at most"},
-    "filename_filter": {"type": "string", "description": "only documents whose path matches count"},
+    "top_k": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_TOP_K,
+        "default": DEFAULT_TOP_K,
+        "description": "how many sources an answer quotes at most",
+    },
+    "filename_filter": {
+        "type": ["string", "array"],
+        "items": {"type": "string"},
+        "description": "only files whose path contains one of these texts, or matches one with * or ?",
+    },
 }

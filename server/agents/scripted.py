@@ -172,7 +172,7 @@ def _play_echo(turn: Turn) -> Pieces:
 async def _play_history(turn: Turn) -> Pieces:
     texts = [_text_of(message.get("content")) for message in turn.messages if message.get("role") == "user"]
     last = " | ".join(text[:_SHOWN_CHARS] for text in texts[-_SHOWN_TEXTS:])
-    yield f"I see {len(turn.messages)} messages. The user's last: {last}"
+    yield f"Messages I see: {len(turn.messages)}. The user's last: {last}"
 
 
 async def _play_reasoning(_turn: Turn, *, text: str) -> Pieces:

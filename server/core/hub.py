@@ -29,6 +29,7 @@ from .ports import AgentEntry, Message, SessionKey, Storage, StorageError
 from .reader import Reader
 from .reading import reading
 from .recovery import recover
+from .resident import Resident
 from .run import Run
 from .session import Session
 from .sessionlog import SessionLog
@@ -85,7 +86,7 @@ class Hub:
         """Live sessions in the storage."""
         self.upkeep = Upkeep(self)
         self._tasks: TaskGroup | None = None
-        self._waiting: set[Session] = set()
+        self._waiting: set[Resident] = set()
         self._creating: Counter[str] = Counter()
 
     # --- life
@@ -181,13 +182,13 @@ class Hub:
         finally:
             session.pins -= 1
             session.last_used = time.monotonic()
-            if not session.pins and (session.log is None or session.ended is not None):
+            if not session.pins and (not session.is_loaded or session.ended is not None):
                 self._forget(session)
 
     async def load(self, session: Session, creation: Creation | None = None) -> None:
         """Load a session that is held already. Raises as `session` does."""
         self.require_open()
-        if session.log is not None and session.ended is None:
+        if session.is_loaded and session.ended is None:
             return
         if creation is not None and self.is_draining:
             creation = None
@@ -299,7 +300,7 @@ class Hub:
         if limit and self.user_runs[user_id] >= limit:
             raise LimitReached(code="limit_runs_per_user", retry_after_s=5)
 
-    def start(self, session: Session, run: Run) -> None:
+    def start(self, session: Resident, run: Run) -> None:
         """Run the run's task in the hub's group: it belongs to no request."""
         session.pins += 1
         self.user_runs[session.key.user_id] += 1
@@ -309,7 +310,7 @@ class Hub:
         else:
             self._tasks.start_soon(self._drive, session, run)
 
-    async def _drive(self, session: Session, run: Run) -> None:
+    async def _drive(self, session: Resident, run: Run) -> None:
         async def history() -> Sequence[Message]:
             record = session.record
             if not record.message_count:
@@ -322,7 +323,7 @@ class Hub:
         finally:
             self._release_run(session)
 
-    def _release_run(self, session: Session) -> None:
+    def _release_run(self, session: Resident) -> None:
         session.pins -= 1
         session.last_used = time.monotonic()
         user_id = session.key.user_id
@@ -330,7 +331,7 @@ class Hub:
         if not self.user_runs[user_id]:
             del self.user_runs[user_id]
 
-    def start_later(self, session: Session) -> None:
+    def start_later(self, session: Resident) -> None:
         """Start the session's next queued message now if possible, else with the next beat."""
         self._waiting.add(session)
         if self._tasks is not None and not self.is_draining:
@@ -341,7 +342,7 @@ class Hub:
             for session in list(self._waiting):
                 await self._start_next(session)
 
-    async def _start_next(self, session: Session) -> None:
+    async def _start_next(self, session: Resident) -> None:
         try:
             await session.start_next()
         except LimitReached:
@@ -381,7 +382,7 @@ class Hub:
             if not watchers and self.watchers.get(user_id) is watchers:
                 del self.watchers[user_id]
 
-    def changed(self, session: Session) -> None:
+    def changed(self, session: Resident) -> None:
         """Tell the user's list streams that a session changed."""
         for notice in self.watchers.get(session.key.user_id, ()):
             notice(session.key)

@@ -10,187 +10,36 @@ all when there is a run to stop: `Run.end` decides.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from ..errors import Conflict, Gone, LimitReached, NotFound, Unavailable
+from ..errors import Conflict, LimitReached, Unavailable
 from ..ids import Cursor, new_id
-from ..settings import Settings
 from . import events, queue
-from .dialogue import Accepted, Creation, EndReason, OnBusy, Outcome, Receipt
+from .dialogue import Accepted, EndReason, OnBusy, Outcome, Receipt
 from .memo import Memo, intent_to_stop, is_intent
 from .outbox import Entry
-from .ports import (
-    AgentEntry,
-    EndSession,
-    Event,
-    RunRecord,
-    SaveRun,
-    SessionKey,
-    SessionRecord,
-    Storage,
-    Tombstone,
-    Write,
-)
+from .ports import EndSession, Event, RunRecord, SaveRun, SessionKey, SessionRecord, Tombstone
+from .resident import Node, Resident
 from .run import Question, Run, RunLimits
-from .sessionlog import SessionLog
 from .text import pieces
 
 _TITLE_CHARS: Final = 60
 
 
-class Node(Protocol):
-    """What a session needs of the node it lives in."""
-
-    settings: Settings
-    storage: Storage
-
-    def submit(self, log: SessionLog) -> None:
-        """Tell the journal that a log has something to commit."""
-
-    def agent(self, name: str | None) -> AgentEntry:
-        """Return the agent of this name, the default one when it is None or gone."""
-
-    def admit_run(self, user_id: str) -> None:
-        """Raise LimitReached when the user has too many runs."""
-
-    def start(self, session: Session, run: Run) -> None:
-        """Run the run's task."""
-
-    def start_later(self, session: Session) -> None:
-        """Start the session's next queued message as soon as that is possible."""
-
-    def changed(self, session: Session) -> None:
-        """The session's record or run changed."""
-
-
-class Session:
+class Session(Resident):
     """One conversation in memory. Made by the hub only; loaded, or created, by the first who needs it."""
 
-    __slots__ = (
-        "_node",
-        "_tail",
-        "ended",
-        "key",
-        "last_used",
-        "lock",
-        "log",
-        "memo",
-        "pins",
-        "streams",
-    )
+    __slots__ = ("memo",)
 
     def __init__(self, key: SessionKey, node: Node) -> None:
-        self.key = key
-        self.pins = 0
-        """Who holds the session right now; it stays in memory while anybody does."""
-        self.streams = 0
-        self.last_used = time.monotonic()
-        self.lock = asyncio.Lock()
-        self.log: SessionLog | None = None
-        self.ended: Tombstone | None = None
-        self._node = node
-        self._tail: Run | None = None
-        """The run that is open on the append side: from its first event appended to its last one appended."""
+        super().__init__(key, node)
         self.memo = Memo()
 
-    # --- reading
-
-    @property
-    def record(self) -> SessionRecord:
-        """The session as committed."""
-        return self.live.record
-
-    @property
-    def live(self) -> SessionLog:
-        """The log of a loaded, living session.
-
-        Raises:
-            Gone: it was deleted or expired.
-            NotFound: it is not there.
-        """
-        if self.ended is not None:
-            raise Gone(code=f"session_{self.ended.reason}")
-        if self.log is None:
-            raise NotFound
-        return self.log
-
-    @property
-    def run(self) -> Run | None:
-        """The active run, as committed."""
-        run = self.log.run if self.log is not None else None
-        assert run is None or isinstance(run, Run)
-        return run
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a message would have to wait."""
-        return self._tail is not None or self.run is not None or bool(self.record.queue)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether memory may forget it: nobody holds it, nothing runs, waits or needs the journal."""
-        if self.pins or self.streams or self.lock.locked():
-            return False
-        return self.log is None or (self.log.is_settled and self.log.run is None and not self.log.record.queue)
-
-    # --- loading
-
-    async def load(self, creation: Creation | None, admit: Callable[[], Any] | None = None) -> bool:
-        """Make sure that the session is in memory; say whether it was created just now.
-
-        Raises:
-            NotFound: it does not exist and there is no `creation`.
-            Gone: it ended.
-            StorageError: it cannot be read; Unavailable: it cannot be written.
-        """
-        if self.log is not None and self.ended is None:
-            return False
-        async with self.lock:
-            if self.ended is not None:
-                raise Gone(code=f"session_{self.ended.reason}")
-            if self.log is not None:
-                return False
-            found = await self._node.storage.load(self.key)
-            if isinstance(found, Tombstone):
-                self.ended = found
-                raise Gone(code=f"session_{found.reason}")
-            if found is not None:
-                self.adopt(found)
-                return False
-            if creation is None:
-                raise NotFound
-            if admit is not None:
-                await admit()
-            await self._create(creation)
-            return True
-
-    def adopt(self, record: SessionRecord) -> SessionLog:
-        """Take a stored record as the session's."""
-        log = SessionLog(record, self._node.submit, ring_bytes=self._node.settings.ring_bytes)
-        log.on_change = self._on_change
-        self.log = log
-        return log
-
-    def _on_change(self) -> None:
-        if self._tail is not None and self._tail.is_over and self.run is None:
-            self.memo.note(self._tail.as_record())
-            self._tail = None
-        if self.ended is None and self.record.queue and self._tail is None and self.run is None:
-            self._node.start_later(self)
-        self._node.changed(self)
-
-    async def _create(self, creation: Creation) -> None:
-        record = creation.as_record(self.key, self._node.storage.new_ref(), time.time())
-        log = self.adopt(record)
-        try:
-            await self._commit(Entry(writes=creation.writes(record)))
-        except BaseException:
-            if self.log is log and log.is_settled:
-                self.log = None
-            raise
+    def _on_run_over(self, run: Run) -> None:
+        # Its record, not the run: that would keep all it said in memory.
+        self.memo.note(run.as_record())
 
     # --- messages
 
@@ -350,20 +199,7 @@ class Session:
         if self._tail is None and self.run is None and waiting:
             self._node.start_later(self)  # the run it waited for ended meanwhile
 
-    # --- housekeeping
-
-    async def change(self, fields: Mapping[str, Any]) -> SessionRecord:
-        """Replace fields of the record (title, persona, agent, config, metadata) and tell every stream."""
-        async with self.lock:
-            operations = [
-                {"op": "replace", "path": f"/session/{name}", "value": value}
-                for name, value in fields.items()
-                if name != "config"
-            ]
-            changed = {**fields, "title_given": True} if fields.get("title") is not None else dict(fields)
-            news = [events.state_delta(operations)] if operations else []
-            await self._commit(self._housekeeping(news, change=changed))
-            return self.record
+    # --- clearing and ending
 
     async def clear(self) -> SessionRecord:
         """Remove all messages, here, in the storage and in every client; stop what runs."""
@@ -389,11 +225,6 @@ class Session:
             await self._commit(Entry(writes=[EndSession(log.record, tombstone)], on_commit=bury))
         for wake in tuple(log.readers):
             wake()
-
-    def touch(self) -> None:
-        """Count the end of a stream as activity, so that a reader who leaves has the whole timeout to come back."""
-        if self.ended is None and self.log is not None and time.time() - self.log.record.last_activity > 1:
-            self.log.append(Entry(change={"last_activity": time.time()}))
 
     # --- inside the lock
 
@@ -494,25 +325,6 @@ class Session:
             await self._stop(self.run)
         elif self._tail is not None:
             raise Unavailable(retry_after_s=1)  # its first commit is in flight
-
-    def _housekeeping(
-        self,
-        news: Sequence[Event],
-        *,
-        change: Mapping[str, Any],
-        writes: Sequence[Write] = (),
-        on_commit: Callable[[], None] | None = None,
-    ) -> Entry:
-        wrapped = self._wrapped(news, f"{events.SYNC_PREFIX}{new_id()}", time.time()) if news else ()
-        return Entry(wrapped, change=change, writes=writes, on_commit=on_commit)
-
-    def _wrapped(self, news: Sequence[Event], run_id: str, when: float) -> Sequence[Event]:
-        """Wrap events in a housekeeping run of their own, unless a run is open that can carry them."""
-        is_open = self._tail is not None and not self._tail.is_over
-        return news if is_open else events.housekeeping(self.key.session_id, run_id, when, news)
-
-    async def _commit(self, entry: Entry) -> None:
-        await self.live.commit(entry, timeout_s=self._node.settings.storage_timeout_seconds)
 
     def _accepted(self, run: Run) -> Accepted:
         return Accepted(

@@ -9,17 +9,17 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 from anyio import CapacityLimiter, to_thread
 
 from ...core.ports import Event, Turn
 from ...ids import new_id
-from .answer import NOTE, SURE_COVERAGE, Reply, compose
+from .answer import SURE_COVERAGE, Reply, compose
 from .asking import (
     OptionError,
     Options,
@@ -122,7 +122,7 @@ class DocumentsAgent:
         yield {"type": "TEXT_MESSAGE_START", "messageId": message_id, "role": "assistant"}
         for piece in pieces(reply.text):
             yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": message_id, "delta": piece}
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         yield {"type": "TEXT_MESSAGE_END", "messageId": message_id, "metadata": {"sources": reply.sources}}
 
     async def _reply(self, turn: Turn) -> Reply:
@@ -130,7 +130,7 @@ class DocumentsAgent:
             with anyio.fail_after(ANSWER_TIMEOUT_S):
                 return await to_thread.run_sync(self._answer, turn, abandon_on_cancel=True, limiter=self._searching)
         except TimeoutError:
-            logger.error("a search took longer than %g s", ANSWER_TIMEOUT_S)
+            logger.exception("a search took longer than %g s", ANSWER_TIMEOUT_S)
             return Reply(
                 f"Searching the documents took longer than {ANSWER_TIMEOUT_S:g} s, so I gave up. Please retry."
             )
@@ -162,8 +162,8 @@ class DocumentsAgent:
             if self._index is None:
                 return f"{self._without()} Tell me something, and ask me about it later. No language model is involved."
             return (
-                f"{hello} the documents I was given ({self._counts()}), with their sources, and I remember what you tell me "
-                "in this session. No language model is involved." + self._progress()
+                f"{hello} the documents I was given ({self._counts()}), with their sources, and I remember what you "
+                "tell me in this session. No language model is involved." + self._progress()
             )
         if is_thanks(text):
             return "You are welcome."

@@ -82,7 +82,7 @@ def _units(text: str, worths: dict[str, float]) -> list[_Unit]:
     units: list[_Unit] = []
     for paragraph, block in enumerate(_blocks(text)):
         is_code = block.startswith("```")
-        pieces = [block] if is_code else [line for line in block.split("\n")] if is_item(block) else sentences(block)
+        pieces = [block] if is_code else block.split("\n") if is_item(block) else sentences(block)
         for piece in pieces:
             found = set(stems(piece))
             worth = sum(weight for word, weight in worths.items() if word in found)

@@ -19,7 +19,7 @@ _MAX_FILTERS: Final = 100
 _MAX_CONTEXT: Final = 4
 
 _GREETING: Final = re.compile(
-    r"(?:(?:hi|hello|hey|hiya|howdy|greetings|good (?:morning|afternoon|evening|day)|yo|hola|moin|salut|help|start|test|"
+    r"(?:(?:hi|hello|hey|hiya|howdy|greetings|good (?:morning|afternoon|evening|day)|yo|hola|moin|salut|help|"
     r"there|again|everyone|bot|docs|how are you(?: today)?|how do you do|nice to meet you|please|\?)[\s,!.?]*)+",
     re.IGNORECASE,
 )
@@ -39,14 +39,14 @@ _SELF: Final = re.compile(
     re.IGNORECASE,
 )
 _FILES: Final = re.compile(
-    r"(?:(?:which|what) (?:files?|docs|documents?|sources?) (?:do you (?:have|know|use)|are (?:there|indexed|available)|"
+    r"(?:(?:which|what) (?:files?|docs|documents?|sources?) (?:do you (?:have|know|use)|are (?:there|indexed)|"
     r"can you (?:read|see|search)|have you (?:read|indexed))|(?:list|show)(?: me)?(?: all| your)?(?: the)?"
     r" (?:files|documents|docs|sources))[\s?!.]*",
     re.IGNORECASE,
 )
 _MORE: Final = re.compile(
-    r"(?:(?:can|could) you |please )*(?:(?:tell|show|give) me )?(?:(?:some |any )?more(?: details?| results?| about (?:it|"
-    r"that|this)| on (?:it|that|this))?|go on|continue|keep going|elaborate|what else|anything else|next|and\?*)"
+    r"(?:(?:can|could) you |please )*(?:(?:tell|show|give) me )?(?:(?:some |any )?more(?: details?| results?| about "
+    r"(?:it|that|this)| on (?:it|that|this))?|go on|continue|keep going|elaborate|what else|anything else|next|and\?*)"
     r"(?: please)?[\s.?!]*",
     re.IGNORECASE,
 )
@@ -57,8 +57,8 @@ _POINTS_BACK: Final = re.compile(
     r"\b(?:it|its|that|this|these|those|they|them|there|one|ones|same|instead|example|examples|else)\b", re.IGNORECASE
 )
 _REQUEST: Final = re.compile(
-    r"(?:please |can you |could you )*(?:what|who|where|when|which|why|how|is|are|does|do|did|can|could|should|will|would|"
-    r"show|tell|explain|find|describe|list|give|help|search|look|compare|summari[sz]e)\b",
+    r"(?:please |can you |could you )*(?:what|who|where|when|which|why|how|is|are|does|do|did|can|could|should|will|"
+    r"would|show|tell|explain|find|describe|list|give|help|search|look|compare|summari[sz]e)\b",
     re.IGNORECASE,
 )
 

@@ -81,8 +81,8 @@ _NO_FACT: Final = re.compile(
     re.IGNORECASE,
 )
 _NOT_ABOUT_ME: Final = re.compile(
-    r"(?:not|sorry|sure|unsure|afraid|glad|happy to|going|about to|curious|confused|wondering|done|ready|back|here|fine|"
-    r"ok|okay|good|well|stuck|lost|new to|able|unable|interested|familiar|aware|thinking|using|supposed)\b|"
+    r"(?:not|sorry|sure|unsure|afraid|glad|happy to|going|about to|curious|confused|wondering|done|ready|back|here|"
+    r"fine|ok|okay|good|well|stuck|lost|new to|able|unable|interested|familiar|aware|thinking|using|supposed)\b|"
     r"(?:look|try|hav|gett|see|runn|writ|build|mak|do|ask|talk|read|wait|hop|plann|mean|us|call|send|sett)ing\b",
     re.IGNORECASE,
 )

@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from .shapes import HEADING_MARK
-from .words import content_words, related, stem, stems
+from .words import STOP_WORDS, content_words, related, stem, stems
 
 MAX_WORDS: Final = 24
 """The first words of a long question; the rest is detail that no passage repeats."""
@@ -25,7 +25,7 @@ _CANDIDATES: Final = 80
 _RELATED_WEIGHT: Final = 0.45
 _PREFIX_WEIGHT: Final = 0.6
 _CONTEXT_WEIGHT: Final = 0.45
-_LEAF, _ABOVE, _NAME, _TEXT = 5.0, 2.0, 2.5, 1.0
+_LEAF, _ABOVE, _NAME, _TEXT, _CODE = 5.0, 2.0, 2.5, 1.0, 0.5
 _K1, _B, _USUAL_WORDS = 2.0, 0.5, 110
 _COVERAGE = 0.6
 _TOGETHER = 0.3
@@ -123,10 +123,11 @@ class _Scale:
     def weigh(self, name: str, heading: str, text: str) -> Found:
         """Return the passage with its score."""
         above, _, leaf = heading.rpartition(HEADING_MARK)
-        told = stems(text)
-        fields = [(stems(leaf), _LEAF), (stems(above), _ABOVE), (stems(name), _NAME), (told, _TEXT)]
+        parts = text.split("```")  # prose and code in turn
+        told, shown = stems(" ".join(parts[::2])), stems(" ".join(parts[1::2]))
+        fields = [(stems(leaf), _LEAF), (stems(above), _ABOVE), (stems(name), _NAME), (told, _TEXT), (shown, _CODE)]
         counts = [(Counter(found), weight) for found, weight in fields]
-        dampened = _K1 * (1 - _B + _B * len(told) / _USUAL_WORDS)
+        dampened = _K1 * (1 - _B + _B * (len(told) + len(shown)) / _USUAL_WORDS)
         score = covered = 0.0
         for word, others, weight in self._terms:
             part = _share(counts, word, others, dampened)
@@ -137,8 +138,12 @@ class _Scale:
         return Found(name, heading, text, score + _TOGETHER * self._together(fields), coverage)
 
     def _together(self, fields: list[tuple[list[str], float]]) -> float:
-        near = {pair for found, _ in fields for pair in pairwise(found)} & self._pairs.keys()
+        near = {pair for found, _ in fields for pair in pairwise(_carrying(found))} & self._pairs.keys()
         return sum(self._pairs[pair] for pair in near)
+
+
+def _carrying(found: list[str]) -> list[str]:
+    return [word for word in found if word not in STOP_WORDS]
 
 
 def _share(

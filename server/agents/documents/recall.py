@@ -55,11 +55,13 @@ _ABOUT_ME: Final = re.compile(
 )
 _NTH: Final = re.compile(
     r"(?:what (?:was|were|is)|repeat|quote) (?:my|the|our) (?:very )?"
-    r"(?P<nth>first|second|third|last|latest|previous|earlier) (?:question|message|thing|statement|sentence|prompt|request)s?(?: (?:that )?i .*)?"
+    r"(?P<nth>first|second|third|last|latest|previous|earlier) "
+    r"(?:question|message|thing|statement|sentence|prompt|request)s?(?: (?:that )?i .*)?"
 )
 _DID_I_SAY: Final = re.compile(
     r"what (?:did|have|had) i (?:just |first |last |already )?(?:say|said|ask|asked|write|wrote|written|tell|told|"
-    r"mention|mentioned|type|typed|send|sent|talk|talked)(?: (?:to )?you)?(?: (?:about|regarding) (?P<topic>.+)|(?P<when> .*)?)"
+    r"mention|mentioned|type|typed|send|sent|talk|talked)(?: (?:to )?you)?"
+    r"(?: (?:about|regarding) (?P<topic>.+)|(?P<when> .*)?)"
 )
 _DID_I_MENTION: Final = re.compile(
     r"(?:did|have) i (?:ever |already )?(?:mention(?:ed)?|told? you|tell you|talk(?:ed)?|said|say)"

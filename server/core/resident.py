@@ -1,0 +1,228 @@
+"""Resident: one session in memory, and the primitives by which it is changed.
+
+    loading ──▶ living ──▶ ended (deleted | expired)
+
+Every change is one entry, appended under the session's lock and applied by its commit, not by whoever waits for it: a
+caller that gives up changes nothing. What happens outside a run is wrapped into a housekeeping run, so that every
+stream stays legal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ..errors import Gone, NotFound
+from ..ids import new_id
+from ..settings import Settings
+from . import events
+from .dialogue import Creation
+from .outbox import Entry
+from .ports import AgentEntry, Event, SessionKey, SessionRecord, Storage, Tombstone, Write
+from .run import Run
+from .sessionlog import SessionLog
+
+
+class Node(Protocol):
+    """What a session needs of the node it lives in."""
+
+    settings: Settings
+    storage: Storage
+
+    def submit(self, log: SessionLog) -> None:
+        """Tell the journal that a log has something to commit."""
+
+    def agent(self, name: str | None) -> AgentEntry:
+        """Return the agent of this name, the default one when it is None or gone."""
+
+    def admit_run(self, user_id: str) -> None:
+        """Raise LimitReached when the user has too many runs."""
+
+    def start(self, session: Resident, run: Run) -> None:
+        """Run the run's task."""
+
+    def start_later(self, session: Resident) -> None:
+        """Start the session's next queued message as soon as that is possible."""
+
+    def changed(self, session: Resident) -> None:
+        """The session's record or run changed."""
+
+
+class Resident:
+    """One conversation in memory. Made by the hub only; loaded, or created, by the first who needs it."""
+
+    __slots__ = (
+        "_node",
+        "_tail",
+        "ended",
+        "is_loaded",
+        "key",
+        "last_used",
+        "lock",
+        "log",
+        "pins",
+        "streams",
+    )
+
+    def __init__(self, key: SessionKey, node: Node) -> None:
+        self.key = key
+        self.pins = 0
+        """Who holds the session right now; it stays in memory while anybody does."""
+        self.streams = 0
+        self.last_used = time.monotonic()
+        self.lock = asyncio.Lock()
+        self.log: SessionLog | None = None
+        self.ended: Tombstone | None = None
+        self.is_loaded = False
+        """Whether `log` is what the storage has; not before the commit that creates the session."""
+        self._node = node
+        self._tail: Run | None = None
+        """The run that is open on the append side: from its first event appended to its last one appended."""
+
+    # --- reading
+
+    @property
+    def record(self) -> SessionRecord:
+        """The session as committed."""
+        return self.live.record
+
+    @property
+    def live(self) -> SessionLog:
+        """The log of a loaded, living session.
+
+        Raises:
+            Gone: it was deleted or expired.
+            NotFound: it is not there.
+        """
+        if self.ended is not None:
+            raise Gone(code=f"session_{self.ended.reason}")
+        if self.log is None:
+            raise NotFound
+        return self.log
+
+    @property
+    def run(self) -> Run | None:
+        """The active run, as committed."""
+        run = self.log.run if self.log is not None else None
+        assert run is None or isinstance(run, Run)
+        return run
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a message would have to wait."""
+        return self._tail is not None or self.run is not None or bool(self.record.queue)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether memory may forget it: nobody holds it, nothing runs, waits or needs the journal."""
+        if self.pins or self.streams or self.lock.locked():
+            return False
+        return self.log is None or (self.log.is_settled and self.log.run is None and not self.log.record.queue)
+
+    # --- loading
+
+    async def load(self, creation: Creation | None, admit: Callable[[], Any] | None = None) -> bool:
+        """Make sure that the session is in memory; say whether it was created just now.
+
+        Raises:
+            NotFound: it does not exist and there is no `creation`.
+            Gone: it ended.
+            StorageError: it cannot be read; Unavailable: it cannot be written.
+        """
+        if self.is_loaded and self.ended is None:
+            return False
+        async with self.lock:
+            if self.ended is not None:
+                raise Gone(code=f"session_{self.ended.reason}")
+            if self.is_loaded:
+                return False
+            found = await self._node.storage.load(self.key)
+            if isinstance(found, Tombstone):
+                self.ended = found
+                raise Gone(code=f"session_{found.reason}")
+            if found is not None:
+                self.adopt(found)
+                return False
+            if creation is None:
+                raise NotFound
+            if admit is not None:
+                await admit()
+            await self._create(creation)
+            return True
+
+    def adopt(self, record: SessionRecord) -> SessionLog:
+        """Take a stored record as the session's."""
+        self.is_loaded = True
+        return self._use(record)
+
+    def _use(self, record: SessionRecord) -> SessionLog:
+        log = SessionLog(record, self._node.submit, ring_bytes=self._node.settings.ring_bytes)
+        log.on_change = self._on_change
+        self.log = log
+        return log
+
+    def _on_change(self) -> None:
+        if self._tail is not None and self._tail.is_over and self.run is None:
+            self._on_run_over(self._tail)
+            self._tail = None
+        if self.ended is None and self.record.queue and self._tail is None and self.run is None:
+            self._node.start_later(self)
+        self._node.changed(self)
+
+    async def start_next(self) -> None:
+        """Start the first queued message if nothing runs."""
+        raise NotImplementedError
+
+    def _on_run_over(self, run: Run) -> None:
+        """Hear that the active run is over and committed."""
+
+    async def _create(self, creation: Creation) -> None:
+        record = creation.as_record(self.key, self._node.storage.new_ref(), time.time())
+        self._use(record)
+        try:
+            await self._commit(Entry(writes=creation.writes(record)))
+        except BaseException:
+            self.log = None
+            raise
+        self.is_loaded = True
+
+    # --- changing
+
+    async def change(self, fields: Mapping[str, Any]) -> SessionRecord:
+        """Replace fields of the record (title, persona, agent, config, metadata) and tell every stream."""
+        async with self.lock:
+            operations = [
+                {"op": "replace", "path": f"/session/{name}", "value": value}
+                for name, value in fields.items()
+                if name != "config"
+            ]
+            changed = {**fields, "title_given": True} if fields.get("title") is not None else dict(fields)
+            news = [events.state_delta(operations)] if operations else []
+            await self._commit(self._housekeeping(news, change=changed))
+            return self.record
+
+    def touch(self) -> None:
+        """Count the end of a stream as activity, so that a reader who leaves has the whole timeout to come back."""
+        if self.ended is None and self.log is not None and time.time() - self.log.record.last_activity > 1:
+            self.log.append(Entry(change={"last_activity": time.time()}))
+
+    def _housekeeping(
+        self,
+        news: Sequence[Event],
+        *,
+        change: Mapping[str, Any],
+        writes: Sequence[Write] = (),
+        on_commit: Callable[[], None] | None = None,
+    ) -> Entry:
+        wrapped = self._wrapped(news, f"{events.SYNC_PREFIX}{new_id()}", time.time()) if news else ()
+        return Entry(wrapped, change=change, writes=writes, on_commit=on_commit)
+
+    def _wrapped(self, news: Sequence[Event], run_id: str, when: float) -> Sequence[Event]:
+        """Wrap events in a housekeeping run of their own, unless a run is open that can carry them."""
+        is_open = self._tail is not None and not self._tail.is_over
+        return news if is_open else events.housekeeping(self.key.session_id, run_id, when, news)
+
+    async def _commit(self, entry: Entry) -> None:
+        await self.live.commit(entry, timeout_s=self._node.settings.storage_timeout_seconds)
