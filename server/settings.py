@@ -36,7 +36,7 @@ class Settings:
     )
 
     auth: str = _setting(
-        "local", "way", "one's own machine; DESIGN of identity in README", ("local", "visitor", "proxy")
+        "local", "way", "who is asking: see Identity", ("local", "visitor", "proxy")
     )
     trusted_proxies: str = _setting("127.0.0.1,::1", "addresses", "only these may say who the user is (`AUTH=proxy`)")
     secret_key: str = _setting("", "text", "signs visitor cookies; empty: made once and kept in the data folder")

@@ -150,7 +150,7 @@ class DocumentsAgent:
         if not rest:
             return Reply("\n\n".join(lines or [_noted(told)]))
         reply = self._from_documents(rest, memory, options)
-        if not reply.sources and told and not firm:
+        if told and not firm and not reply.sure and not is_request(rest):
             return Reply("\n\n".join([_noted(told), *answers]))
         return Reply("\n\n".join([*lines, reply.text]), reply.sources)
 
@@ -216,9 +216,11 @@ class DocumentsAgent:
         shown = found[options.top_k * page :]
         if best < MIN_COVERAGE or not shown:
             return Reply(earlier or self._nothing(options, page))
+        if earlier and best < SURE_COVERAGE:
+            return Reply(earlier)
         reply = compose(shown, question, sure=best >= SURE_COVERAGE, first=options.top_k * page + 1)
         opening = [part for part in (earlier, self._progress().strip()) if part]
-        return Reply("\n\n".join([*opening, reply.text]), reply.sources)
+        return Reply("\n\n".join([*opening, reply.text]), reply.sources, reply.sure)
 
     def _search(self, question: Question, options: Options, limit: int) -> list[Found]:
         assert self._index is not None

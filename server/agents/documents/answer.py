@@ -30,6 +30,8 @@ class Reply:
 
     text: str
     sources: list[dict[str, Any]] = field(default_factory=list)
+    sure: bool = False
+    """Whether the sources speak of most of what was asked."""
 
 
 class _Unit(NamedTuple):
@@ -51,12 +53,14 @@ def compose(found: Sequence[Found], question: Question, *, sure: bool, first: in
             limit = _OTHER_CHARS if number else _FIRST_CHARS
             units = [unit for unit in _units(passage.text, worths) if unit.text not in shown]
             chosen = _stretch(units, limit)
+            if number and all(unit.is_code for unit in chosen):
+                continue  # code alone explains nothing; its place is named below
             shown.update(unit.text for unit in chosen)
             if chosen:
                 parts.append(_written(chosen, first + number))
     opening = [] if sure else ["I found no passage that answers this exactly. The closest ones say:"]
     listing = "\n".join(["Sources:", *(_source_line(first + at, passage) for at, passage in enumerate(found))])
-    return Reply("\n\n".join([*opening, *parts, listing, NOTE]), _sources(found, first))
+    return Reply("\n\n".join([*opening, *parts, listing, NOTE]), _sources(found, first), sure)
 
 
 def _source_line(number: int, passage: Found) -> str:

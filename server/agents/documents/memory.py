@@ -162,6 +162,11 @@ def about(what: str) -> str:
     return "my " + " ".join(kept)
 
 
+def about_that(what: str) -> str:
+    """Return the key of "the X"."""
+    return "the" + about(what).removeprefix("my")
+
+
 def facts(clause: str) -> list[Fact]:
     """Return what a clause states about its speaker; questions state nothing."""
     bare = without_politeness(clause.strip())
@@ -171,7 +176,7 @@ def facts(clause: str) -> list[Fact]:
     if clause.rstrip().endswith("?"):
         return []
     bare = bare.strip().rstrip(".! ").strip()
-    fact = _called(bare) or _mine(bare) or _am(bare) or _doing(bare) or _the(bare, firm=bool(asked_to_remember))
+    fact = _called(bare) or _mine(bare) or _am(bare) or _doing(bare) or _the(bare)
     if fact is None and asked_to_remember and words(bare):
         fact = Fact("note", bare, second_person(bare), adds=True)
     return [] if fact is None else [fact._replace(weak=fact.weak and not asked_to_remember)]
@@ -246,13 +251,13 @@ def _doing(bare: str) -> Fact | None:
     return Fact(key, second_person(rest), you, adds=adds, weak=verb in WEAK, denied=denied)
 
 
-def _the(bare: str, *, firm: bool) -> Fact | None:
+def _the(bare: str) -> Fact | None:
     match = _THE.fullmatch(bare)
     if match is None:
         return None
     value = second_person(match["value"])
     said = f"the {match['what']} {match['be']} {value}"
-    return Fact("the" + about(match["what"])[2:], value, said, weak=not firm)
+    return Fact(about_that(match["what"]), value, said, weak=_TROUBLE.search(value) is not None)
 
 
 @dataclass(slots=True)

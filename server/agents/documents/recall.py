@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from .memory import VERBS, WEAK, Fact, Memory, about, clauses, facts, second_person, without_politeness
+from .memory import VERBS, WEAK, Fact, Memory, about, about_that, clauses, facts, second_person, without_politeness
 from .words import content_words, cut, stem, words
 
 _MAX_QUOTE_CHARS: Final = 400
@@ -35,6 +35,9 @@ _OF_MY: Final = re.compile(
 )
 _KIND_OF_MY: Final = re.compile(
     r"(?:what|which) (?P<part>[\w -]{1,40}?) (?:is|are|was|were) (?:my|our) (?P<what>.{1,60})"
+)
+_WHAT_IS_THE: Final = re.compile(
+    r"(?:what|who|where|when|which)(?:'s| is| are| was| were| will) the (?P<what>.{1,80}?)(?: called| named| be)?"
 )
 _IS_MY: Final = re.compile(rf"(?:is|are|was|were) {_MY} (?P<value>\S.*)")
 _WHO_AM_I: Final = re.compile(
@@ -334,6 +337,9 @@ def is_question(text: str) -> bool:
 
 def said_earlier(question: str, memory: Memory) -> str | None:
     """Return what the user told earlier, when it speaks of every word that a question asks about."""
+    bare = without_politeness(question).rstrip("?!. ").strip().lower()
+    if (match := _WHAT_IS_THE.fullmatch(bare)) and (held := memory.known.get(about_that(match["what"]))):
+        return f"Earlier in this session you said: {held[-1].said}."
     asked = {stem(word) for word in content_words(question)}
     if len(asked) < 2:
         return None
