@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..core.hub import Hub
 from ..core.ports import StorageError
+from ..core.streams import retry_ms
 from ..errors import SessionstreamError
 
 _log = logging.getLogger("sessionstream.stream")
@@ -126,7 +127,7 @@ class EventStream(EventSourceResponse):
 
     async def _stream(self, send: Send) -> None:
         await self._send_head(send)
-        preamble = b"retry: %d\n: connected\n\n" % self._hub.retry_ms()
+        preamble = b"retry: %d\n: connected\n\n" % retry_ms()
         await self._send(send, preamble + self._first)
         self._first = b""
         while True:
@@ -140,7 +141,7 @@ class EventStream(EventSourceResponse):
                 await self._send(send, self._source.farewell())
                 break
             if self._is_leaving:
-                await self._send(send, b"retry: %d\n\n" % self._hub.retry_ms())
+                await self._send(send, b"retry: %d\n\n" % retry_ms())
                 break
             if self._is_due:
                 self._is_due = False

@@ -121,9 +121,7 @@ async def sessions_stream(request: Request) -> Response:
     hub, user_id = hub_of(request), principal_of(request).user_id
     hub.require_open()
     async with AsyncExitStack() as stack:
-        hub.admit_stream(user_id)
-        hub.user_streams[user_id] += 1
-        stack.callback(hub.release_stream, user_id)
+        stack.enter_context(hub.streams.place(user_id))
         source = ListSource(hub, user_id)
         stack.enter_context(hub.watching(user_id, source.note))
         with reading(hub.settings.storage_timeout_seconds):

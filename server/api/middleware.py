@@ -31,6 +31,7 @@ from ..settings import Settings, split_list
 from .auth import COOKIE, TrustedPeers, is_loopback_host, make_backend
 from .problems import answer, log_fault
 
+STREAM_PATH: Final = "/api/chat/stream"
 IMPORT_PATH: Final = "/api/sessions/import"
 COOKIE_MAX_AGE_S: Final = 365 * 24 * 3600
 PREFLIGHT_MAX_AGE_S: Final = 600
@@ -137,7 +138,9 @@ class OriginMiddleware:
         app = self.app
         if origins and asks:
             app = _preflight()
-        if origins and (asks or scope["method"] in _WRITES) and not (is_allowed or self._is_ours(scope, origins)):
+        # The stream of an unknown id opens that session: it is a write as far as pages of other sites go.
+        is_write = scope["method"] in _WRITES or scope["path"] == STREAM_PATH
+        if origins and (asks or is_write) and not (is_allowed or self._is_ours(scope, origins)):
             refusal = Forbidden("the Origin is neither ours nor one of ALLOWED_ORIGINS", code="origin_refused")
             app = answer(scope, refusal)
         await app(scope, receive, send)

@@ -43,7 +43,8 @@ async def ready(request: Request) -> Response:
     parts: dict[str, Any] = {"storage": await hub.storage_health()}
     for entry in hub.agents.entries:
         if entry.service is not None:
-            parts[f"agent:{entry.name}"] = entry.service.health()
+            has_failed = entry.name in hub.failed_services
+            parts[f"agent:{entry.name}"] = {"status": "down"} if has_failed else entry.service.health()
     if hub.is_draining:
         parts["server"] = {"status": "draining"}
     is_ready = all(part["status"] not in ("down", "draining") for part in parts.values())
@@ -58,7 +59,8 @@ async def stats(request: Request) -> Response:
     with reading(hub.settings.storage_timeout_seconds):
         totals = await hub.storage.stats(user_id)
     totals["active_runs"] = hub.user_runs.total() if user_id is None else hub.user_runs[user_id]
-    totals["open_streams"] = hub.user_streams.total() if user_id is None else hub.user_streams[user_id]
+    open_streams = hub.streams.by_user
+    totals["open_streams"] = open_streams.total() if user_id is None else open_streams[user_id]
     return json_answer({"user_id": principal.user_id, "scope": "all" if user_id is None else "user", **totals})
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
+import jsonpatch
+
 from ..errors import AgentFailed
 from ..ids import new_id
 from .ports import Event
@@ -75,13 +77,14 @@ _CLOSERS: Final = {
 class Grammar:
     """What is open in one run, as appended (not as committed)."""
 
-    __slots__ = ("_calls", "_known", "_open", "_roles")
+    __slots__ = ("_activities", "_calls", "_known", "_open", "_roles")
 
     def __init__(self, known_ids: Collection[str] = ()) -> None:
         """Start a run in a session whose messages have `known_ids`: reusing one would write into the past."""
         self._known = frozenset(known_ids)
         self._open: dict[tuple[str, str], None] = {}
         self._roles: dict[str, str] = {}
+        self._activities: dict[str, Any] = {}
         self._calls: dict[str, bool] = {}
 
     def check(self, event: Event) -> Event:
@@ -100,8 +103,12 @@ class Grammar:
             self._answer(event)
         elif kind == "ACTIVITY_SNAPSHOT":
             self._claim(kind, event["messageId"], "activity")
-        elif kind == "ACTIVITY_DELTA" and self._roles.get(event["messageId"]) != "activity":
-            raise _broken(f"ACTIVITY_DELTA for {event['messageId']!r}, which no ACTIVITY_SNAPSHOT began")
+            if event.get("replace", True):
+                self._activities[event["messageId"]] = event["content"]
+            else:
+                self._activities.setdefault(event["messageId"], event["content"])
+        elif kind == "ACTIVITY_DELTA":
+            self._patch(event)
         return event
 
     def follow(self, event: Event) -> None:
@@ -170,11 +177,32 @@ class Grammar:
         self._claim("TOOL_CALL_RESULT", event["messageId"], "tool")
         self._calls[call_id] = True
 
+    def _patch(self, event: Event) -> None:
+        message_id = event["messageId"]
+        if message_id not in self._activities:
+            raise _broken(f"ACTIVITY_DELTA for {message_id!r}, which no ACTIVITY_SNAPSHOT began")
+        self._activities[message_id] = patched(self._activities[message_id], event["patch"], "ACTIVITY_DELTA")
+
     def _claim(self, kind: str, message_id: str, role: str) -> None:
         if message_id in self._known:
             raise _broken(f"{kind}: messageId {message_id!r} belongs to an earlier message")
         if self._roles.setdefault(message_id, role) != role:
             raise _broken(f"{kind}: messageId {message_id!r} is a {self._roles[message_id]} message")
+
+
+def patched(value: dict[str, Any], operations: list[Any], kind: str) -> dict[str, Any]:
+    """Return an object after a JSON Patch.
+
+    Raises:
+        AgentFailed: with `agent_protocol`: it does not apply, or leaves no object.
+    """
+    try:
+        result = jsonpatch.apply_patch(value, operations)
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError, ValueError) as error:
+        raise _broken(f"{kind} does not apply: {error}") from None
+    if not isinstance(result, dict):
+        raise _broken(f"{kind} must leave an object")
+    return result
 
 
 def _broken(detail: str) -> AgentFailed:

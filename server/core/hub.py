@@ -11,7 +11,6 @@ beats: one timer for all heartbeats, send timeouts and stream ages, one for expi
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ from ..errors import LimitReached, SessionstreamError, Unavailable
 from ..settings import Settings
 from .dialogue import Creation
 from .journal import Journal
-from .ports import AgentEntry, Message, SessionKey, Storage, StorageError
+from .ports import AgentEntry, Message, Service, SessionKey, Storage, StorageError
 from .reader import Reader
 from .reading import reading
 from .recovery import recover
@@ -33,6 +32,7 @@ from .resident import Resident
 from .run import Run
 from .session import Session
 from .sessionlog import SessionLog
+from .streams import Streams
 from .upkeep import Upkeep
 
 _log = logging.getLogger("sessionstream.hub")
@@ -56,16 +56,6 @@ class Agents(Protocol):
         """Return the agent of this name."""
 
 
-class Stream(Protocol):
-    """An open SSE response, as the hub's timer sees it."""
-
-    def beat(self, now: float) -> None:
-        """Send a heartbeat, or give up, if it is time. `now` is `time.monotonic()`."""
-
-    def drain(self) -> None:
-        """End soon, so that the client comes back elsewhere."""
-
-
 class Hub:
     """The registry and the owner. One per process; all calls belong to its loop."""
 
@@ -75,13 +65,13 @@ class Hub:
         self.agents = agents
         self.journal = Journal(storage, slow_commit_ms=settings.slow_commit_ms)
         self.sessions: dict[SessionKey, Session] = {}
-        self.streams: set[Stream] = set()
-        self.user_streams: Counter[str] = Counter()
+        self.streams = Streams(settings.max_streams_per_user)
         self.user_runs: Counter[str] = Counter()
         self.watchers: dict[str, set[Callable[[SessionKey], None]]] = {}
         """Per user, who wants to hear that one of his sessions changed."""
         self.is_open = False
         self.is_draining = False
+        self.failed_services: set[str] = set()
         self.total = 0
         """Live sessions in the storage."""
         self.upkeep = Upkeep(self)
@@ -99,11 +89,20 @@ class Hub:
                 tasks.start_soon(self._open_storage)
                 for entry in self.agents.entries:
                     if entry.service is not None:
-                        tasks.start_soon(entry.service.run)
+                        tasks.start_soon(self._serve, entry.name, entry.service)
                 tasks.start_soon(self._beat)
                 task_status.started()
         finally:
             self._tasks = None
+            with anyio.CancelScope(shield=True):
+                await self._close()
+
+    async def _serve(self, name: str, service: Service) -> None:
+        try:
+            await service.run()
+        except Exception:  # boundary: an agent's service may fail, and readiness says so; the sessions go on
+            _log.exception("the service of agent %r ended", name)
+            self.failed_services.add(name)
 
     async def drain(self) -> None:
         """Take nothing new, end the runs with what they have, let every stream say goodbye; all bounded in time."""
@@ -112,8 +111,7 @@ class Hub:
             if session.run is not None:
                 session.run.stop(reason="shutdown")
         await self._until(lambda: self.journal.is_empty or not self.is_open or self.journal.fault is not None)
-        for stream in list(self.streams):
-            stream.drain()
+        self.streams.drain()
         await self._until(lambda: not self.streams)
 
     async def _until(self, is_done: Callable[[], bool]) -> None:
@@ -122,13 +120,10 @@ class Hub:
             while not is_done():  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 
-    async def close(self) -> None:
-        """Stop everything and close the storage."""
-        if self._tasks is not None:
-            self._tasks.cancel_scope.cancel()
+    async def _close(self) -> None:
         if self.is_open and self.journal.fault is None:
             # Runs cancelled just now have appended their last events: write them before the file is closed.
-            with anyio.move_on_after(self.settings.drain_seconds, shield=True):
+            with anyio.move_on_after(self.settings.drain_seconds):
                 await self.journal.flush()
         self.is_open = False
         await self.storage.close()
@@ -156,8 +151,7 @@ class Hub:
         while True:
             await anyio.sleep(beat_s)
             now = time.monotonic()
-            for stream in list(self.streams):
-                stream.beat(now)
+            self.streams.beat(now)
             await self._start_waiting()
             if now >= next_upkeep and self.is_open:
                 await self.upkeep.run()
@@ -190,8 +184,6 @@ class Hub:
         self.require_open()
         if session.is_loaded and session.ended is None:
             return
-        if creation is not None and self.is_draining:
-            creation = None
         with reading(self.settings.storage_timeout_seconds):
             if await session.load(creation, lambda: self._admit_session(session.key.user_id)):
                 self.total += 1
@@ -204,6 +196,8 @@ class Hub:
     async def _admit_session(self, user_id: str) -> None:
         """Refuse a session too many; expired ones are cleared before refusing."""
         settings = self.settings
+        if self.is_draining:
+            raise Unavailable(code="draining", retry_after_s=1)
         if settings.max_sessions and self.total >= settings.max_sessions:
             await self.upkeep.expire()
             if self.total >= settings.max_sessions:
@@ -245,39 +239,20 @@ class Hub:
         Raises:
             LimitReached: too many streams of the session or of the user.
         """
-        user_id, settings = session.key.user_id, self.settings
-        log = session.live
+        settings, log = self.settings, session.live
         if settings.max_streams_per_session and session.streams >= settings.max_streams_per_session:
             raise LimitReached(code="limit_streams_per_session", retry_after_s=5)
-        self.admit_stream(user_id)
         reader = Reader(session, self.storage, settings.session_timeout_minutes)
-        session.streams += 1
-        self.user_streams[user_id] += 1
-        log.readers.add(reader.wake)
-        try:
-            yield reader
-        finally:
-            log.readers.discard(reader.wake)
-            self.release_stream(user_id)
-            session.streams -= 1
-            if not session.streams:
-                session.touch()
-
-    def admit_stream(self, user_id: str) -> None:
-        """Raise LimitReached when the user has too many streams."""
-        limit = self.settings.max_streams_per_user
-        if limit and self.user_streams[user_id] >= limit:
-            raise LimitReached(code="limit_streams_per_user", retry_after_s=5)
-
-    def release_stream(self, user_id: str) -> None:
-        """Count one stream of the user less."""
-        self.user_streams[user_id] -= 1
-        if not self.user_streams[user_id]:
-            del self.user_streams[user_id]
-
-    def retry_ms(self) -> int:
-        """Return how long a client should wait before it comes back: jittered, so that a deploy meets no storm."""
-        return 1000 + random.randrange(1000)
+        with self.streams.place(session.key.user_id):
+            session.streams += 1
+            log.readers.add(reader.wake)
+            try:
+                yield reader
+            finally:
+                log.readers.discard(reader.wake)
+                session.streams -= 1
+                if not session.streams:
+                    session.touch()
 
     # --- what sessions ask of their node (session.Node)
 
@@ -396,5 +371,4 @@ async def hub_lifetime(hub: Hub) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await hub.close()
             tasks.cancel_scope.cancel()

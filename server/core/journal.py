@@ -87,7 +87,7 @@ class Journal:
         """Commit everything that waits; say whether the storage took it."""
         dirty, self._dirty = self._dirty, {}
         loose, self._loose = self._loose, []
-        parts = [(log, log.prepare()) for log in dirty]
+        parts = [(log, part) for log in dirty if (part := self._prepared(log)) is not None]
         batch = Batch(
             frames=[frame for _, part in parts for frame in part.frames],
             writes=[write for _, part in parts for write in part.writes]
@@ -96,22 +96,34 @@ class Journal:
         self._is_working = True
         try:
             started = time.perf_counter()
-            position = self.position = await self._storage.commit(batch)
+            with anyio.CancelScope(shield=True):  # half-known is worse than late: the storage bounds it
+                position = self.position = await self._storage.commit(batch)
             self._note_commit(time.perf_counter() - started)
         except StorageError as error:
             self._give_back(parts, loose, error)
             return False
-        except BaseException:
-            self._give_back(parts, loose, StorageError("the commit was cut off"))
-            raise
         finally:
             self._is_working = False
         for log, part in parts:
-            log.publish(part, position)
+            self._publish(log, part, position)
         for _, done in loose:
             if not done.done():
                 done.set_result(None)
         return True
+
+    def _prepared(self, log: SessionLog) -> Prepared | None:
+        try:
+            return log.prepare()
+        except Exception:  # boundary: a defect in one session must not stop the journal of all
+            _log.exception("session %s: what it appended cannot be written", log.record.session_id)
+            log.discard()
+            return None
+
+    def _publish(self, log: SessionLog, part: Prepared, position: int) -> None:
+        try:
+            log.publish(part, position)
+        except Exception:  # boundary: as above; it is committed, and a restart shows it
+            _log.exception("session %s: what is committed cannot be shown", log.record.session_id)
 
     def as_error(self) -> StorageError:
         """Return the last fault as an error."""

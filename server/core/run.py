@@ -18,13 +18,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-import jsonpatch
 import orjson
 
 from ..errors import AgentFailed
 from ..ids import new_id
 from . import events
-from .grammar import Grammar
+from .grammar import Grammar, patched
 from .outbox import Entry
 from .ports import AgentEntry, Event, Message, RunRecord, StorageError, Turn
 from .sessionlog import SessionLog
@@ -319,7 +318,7 @@ class Run:
             operations = [{"op": "replace", "path": "/artifacts", "value": event["snapshot"]}]
             artifacts = event["snapshot"]
         else:
-            operations, artifacts = _moved(event["delta"]), _patched(self._log.artifacts, event["delta"])
+            operations, artifacts = _moved(event["delta"]), patched(self._log.artifacts, event["delta"], "STATE_DELTA")
         self._size += _encoded_size({"delta": operations})
         self._log.artifacts = artifacts
         self._log.append(Entry([events.state_delta(operations)], change={"artifacts": artifacts}, required=True))
@@ -370,16 +369,6 @@ def _moved(operations: Sequence[Mapping[str, Any]]) -> list[Event]:
         }
         for operation in operations
     ]
-
-
-def _patched(artifacts: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    try:
-        patched = jsonpatch.apply_patch(dict(artifacts), list(operations))
-    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError) as error:
-        raise AgentFailed(f"STATE_DELTA does not apply: {error}", code="agent_protocol") from None
-    if not isinstance(patched, dict):
-        raise AgentFailed("STATE_DELTA must leave an object", code="agent_protocol")
-    return patched
 
 
 def _closable(answer: AsyncIterator[Any]) -> Any:

@@ -148,11 +148,19 @@ class SessionLog:
 
     def prepare(self) -> Prepared:
         """Take the outbox and return what a commit must write for it."""
-        items, self._outbox = self._outbox, []
+        items = self._outbox
         fold = _Fold(self)
         for item in items:
             fold.take(item)
+        self._outbox = []
         return Prepared(items, self.pending_bytes, fold.frames, fold.finish(), fold.record, fold.is_folded)
+
+    def discard(self) -> None:
+        """Drop an outbox that cannot be prepared, and fail who waits for it."""
+        items, self._outbox, self.pending_bytes = self._outbox, [], 0
+        for item in items:
+            if isinstance(item, Entry):
+                item.settle(SessionstreamError())
 
     def take_back(self, part: Prepared, refusal: SessionstreamError | None) -> bool:
         """Undo `prepare`; say whether anything is left to commit.

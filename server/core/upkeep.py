@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import anyio
 import anyio.to_thread
 
-from ..errors import SessionstreamError
+from ..errors import Gone, NotFound, SessionstreamError
 from ..settings import Settings
 from .events import collapse
 from .journal import Journal
@@ -62,6 +62,8 @@ class Upkeep:
                 await step()
             except (StorageError, SessionstreamError, TimeoutError) as error:
                 _log.warning("%s was put off: %s", step.__name__, error)
+            except Exception:  # boundary: housekeeping that fails must not take the node down
+                _log.exception("%s failed", step.__name__)
         self._hub.evict_idle(self._hub.settings.idle_memory_seconds)
 
     async def expire(self, user_id: str | None = None) -> None:
@@ -82,10 +84,13 @@ class Upkeep:
         return bool(session.pins or session.streams or session.log.run or session.log.record.queue)
 
     async def _expire(self, record: SessionRecord, timeout_s: float) -> None:
-        async with self._hub.session(record.key) as session:
-            if session.record.last_activity + timeout_s < time.time() and not session.streams:
-                await self._hub.end(session, "expired")
-                self.expired += 1
+        try:
+            async with self._hub.session(record.key) as session:
+                if session.record.last_activity + timeout_s < time.time() and not session.streams:
+                    await self._hub.end(session, "expired")
+                    self.expired += 1
+        except (Gone, NotFound):
+            return  # somebody ended it meanwhile
 
     async def collapse_logs(self) -> None:
         """Merge the deltas of runs that ended a while ago; exact resumption inside them is over."""

@@ -308,10 +308,10 @@ def _search(user_id: str, query: str) -> tuple[str, list[Any]]:
 
 
 def _open_runs(connection: sqlite3.Connection) -> Sequence[OpenRun]:
-    unfolded: dict[str, list[tuple[int, bytes]]] = {}
+    unfolded: dict[str, dict[int, bytes]] = {}
     for (blob,) in connection.execute("SELECT frames FROM journal ORDER BY id"):
         for epoch, seq, body in split_frames(blob):
-            unfolded.setdefault(epoch, []).append((seq, b"id: %s-%d\ndata: %s\n\n" % (epoch.encode(), seq, body)))
+            unfolded.setdefault(epoch, {})[seq] = b"id: %s-%d\ndata: %s\n\n" % (epoch.encode(), seq, body)
     left = connection.execute(
         f"SELECT {rows.SESSION_COLUMNS} FROM sessions "
         "WHERE queue <> '[]' OR ref IN (SELECT ref FROM runs WHERE status = 'running')"
@@ -319,9 +319,7 @@ def _open_runs(connection: sqlite3.Connection) -> Sequence[OpenRun]:
     return [_open_run(connection, rows.session_record(row), unfolded) for row in left]
 
 
-def _open_run(
-    connection: sqlite3.Connection, record: SessionRecord, unfolded: dict[str, list[tuple[int, bytes]]]
-) -> OpenRun:
+def _open_run(connection: sqlite3.Connection, record: SessionRecord, unfolded: dict[str, dict[int, bytes]]) -> OpenRun:
     run_row = connection.execute(
         f"SELECT {rows.RUN_COLUMNS} FROM runs WHERE ref = ? AND status = 'running'", (record.ref,)
     ).fetchone()
@@ -335,7 +333,7 @@ def _open_run(
         for (blob,) in spilled
         for epoch, seq, body in split_frames(blob)
     ]
-    frames += [frame for seq, frame in unfolded.get(record.epoch, ()) if seq > stored]
+    frames += [frame for seq, frame in unfolded.get(record.epoch, {}).items() if seq > stored]
     return OpenRun(
         record=record,
         run=rows.run_record(run_row) if run_row is not None else None,

@@ -302,8 +302,9 @@ def _end_session(writer: sqlite3.Connection, write: EndSession) -> None:
 
 
 def _cut_journal(writer: sqlite3.Connection, write: CutJournal) -> None:
-    # The last row stays: its id is the position that the next one continues.
+    # The last row's id stays, because the next one continues it; what it said goes.
     writer.execute("DELETE FROM journal WHERE id < ? AND id < (SELECT max(id) FROM journal)", (write.before,))
+    writer.execute("UPDATE journal SET frames = x'' WHERE id < ? AND frames <> x''", (write.before,))
 
 
 def _purge_tombstones(writer: sqlite3.Connection, write: PurgeTombstones) -> None:

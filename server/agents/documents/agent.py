@@ -216,7 +216,7 @@ class DocumentsAgent:
         shown = found[options.top_k * page :]
         if best < MIN_COVERAGE or not shown:
             return Reply(earlier or self._nothing(options, page))
-        if earlier and best < SURE_COVERAGE:
+        if earlier and (best < SURE_COVERAGE or len(question.weights) < 2):
             return Reply(earlier)
         reply = compose(shown, question, sure=best >= SURE_COVERAGE, first=options.top_k * page + 1)
         opening = [part for part in (earlier, self._progress().strip()) if part]

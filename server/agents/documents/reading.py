@@ -78,7 +78,9 @@ def read_passages(path: Path, name: str, pause: Callable[[], None]) -> Iterator[
 
 def _title_of(name: str) -> str:
     """Return a heading for what stands before any, as documentation tools make it: "Event hooks" for `event-hooks`."""
-    title = re.sub(r"[-_\s]+", " ", PurePosixPath(name).stem).strip()
+    path = PurePosixPath(name)
+    is_index = path.stem.lower() in ("index", "readme") and path.parent.name
+    title = re.sub(r"[-_\s]+", " ", path.parent.name if is_index else path.stem).strip()
     return title[:1].upper() + title[1:]
 
 
