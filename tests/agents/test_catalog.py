@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from ag_ui.core import AgentCapabilities
 
 from server.agents.catalog import Catalog, load_catalog
 from server.agents.documents import DocumentsAgent
+from server.agents.documents.asking import MAX_TOP_K
 from server.core.ports import AgentEntry, Event, Turn
 from server.errors import ConfigError
 from server.settings import Settings
@@ -37,12 +39,6 @@ def test_without_a_file_there_is_the_documents_agent_alone(tmp_path: Path) -> No
     assert (catalog.default, entry.name, entry.kind) == ("documents", "documents", "documents")
     assert isinstance(entry.agent, DocumentsAgent)
     assert entry.service is entry.agent
-
-
-def test_without_docs_the_documents_agent_is_there_all_the_same(tmp_path: Path) -> None:
-    catalog = load_catalog(Settings(data=str(tmp_path), no_docs=True))
-
-    assert [entry.name for entry in catalog.entries] == ["documents"]
 
 
 def test_loading_writes_nothing(tmp_path: Path) -> None:
@@ -85,16 +81,46 @@ async def test_a_script_is_read_relative_to_the_file(tmp_path: Path) -> None:
     assert await answer_of(catalog.get("demo")) == ["scripted"]
 
 
-def test_a_documents_folder_is_relative_to_the_file_or_the_setting(tmp_path: Path) -> None:
-    (tmp_path / "handbook").mkdir()
+async def indexed(entry: AgentEntry | None) -> int:
+    """Return how many passages the agent's service finds in its folder."""
+    assert entry is not None
+    assert isinstance(entry.agent, DocumentsAgent)
+    assert entry.service is entry.agent
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(entry.service.run)
+            await entry.agent.wait_refreshed()
+            tasks.cancel_scope.cancel()
+    return int(entry.service.health()["passages"])
+
+
+async def test_a_documents_agent_reads_its_folder_or_that_of_the_setting(tmp_path: Path) -> None:
+    for folder, count in (("handbook", 1), ("manual", 2)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            (tmp_path / folder / f"{number}.md").write_text(f"# Title {number}\n\nSome words about {number}.\n")
+    (tmp_path / "data").mkdir()
     catalog = catalog_of(
         tmp_path,
         'default = "a"\n[agents.a]\nkind = "documents"\nfolder = "handbook"\n[agents.b]\nkind = "documents"\n',
-        documents=str(tmp_path / "handbook"),
+        documents=str(tmp_path / "manual"),
     )
 
-    assert [entry.kind for entry in catalog.entries] == ["documents", "documents"]
-    assert catalog.entries[0].agent is not catalog.entries[1].agent
+    assert await indexed(catalog.get("a")) == 1
+    assert await indexed(catalog.get("b")) == 2
+    assert {path.name for path in (tmp_path / "data").glob("*.db")} == {"documents-a.db", "documents-b.db"}
+
+
+async def test_without_docs_nothing_is_indexed(tmp_path: Path) -> None:
+    (tmp_path / "handbook").mkdir()
+    settings = Settings(documents=str(tmp_path / "handbook"), data=str(tmp_path / "data"), no_docs=True)
+
+    entry = load_catalog(settings).get("documents")
+
+    assert entry is not None
+    assert entry.service is not None
+    assert entry.service.health() == {"status": "ok", "passages": 0, "files_done": 0, "files_total": 0}
+    assert not (tmp_path / "data").exists()
 
 
 def test_capabilities_have_the_shape_of_the_standard(tmp_path: Path) -> None:
@@ -112,6 +138,7 @@ def test_capabilities_have_the_shape_of_the_standard(tmp_path: Path) -> None:
     assert plain == {"identity": {"name": "plain", "type": "python"}, "transport": transport}
     assert demo == {"identity": {"name": "demo", "type": "scripted", "description": "Plays"}, "transport": transport}
     assert set(docs["custom"]["options"]) == {"top_k", "filename_filter"}
+    assert docs["custom"]["options"]["top_k"]["maximum"] == MAX_TOP_K
     for shown in (plain, demo, docs):
         assert AgentCapabilities.model_validate(shown).model_dump(by_alias=True, exclude_none=True) == shown
 

@@ -183,7 +183,7 @@ async def test_history_counts_all_messages_and_shows_the_users_last_texts() -> N
 
     pieces = [piece async for piece in agent(turn_of("go", messages))]
 
-    assert pieces == ["I see 3 messages. The user's last: My name is Alice | and"]
+    assert pieces == ["Messages I see: 3. The user's last: My name is Alice | and"]
 
 
 async def test_echo_repeats_the_words() -> None:

@@ -82,7 +82,7 @@ class DocumentsAgent:
         stop = threading.Event()
         try:
             while True:
-                took_s = await to_thread.run_sync(
+                looking_s = await to_thread.run_sync(
                     self._index.refresh, stop, abandon_on_cancel=True, limiter=self._writing
                 )
                 self._passes += 1
@@ -90,7 +90,7 @@ class DocumentsAgent:
                     self._passed.set()
                     self._passed = None
                 # A folder that takes long to look at is looked at less often: at most a tenth of one thread.
-                await anyio.sleep(max(self._refresh_s, 10 * took_s) if self._passes > 1 else self._refresh_s)
+                await anyio.sleep(max(self._refresh_s, 10 * looking_s))
         finally:
             stop.set()
             with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSE_TIMEOUT_S):
@@ -120,7 +120,8 @@ class DocumentsAgent:
         reply = await self._reply(turn)
         message_id = new_id()
         yield {"type": "TEXT_MESSAGE_START", "messageId": message_id, "role": "assistant"}
-        for piece in pieces(reply.text):
+        # A quoted message may hold half a surrogate pair, which no frame can carry.
+        for piece in pieces(reply.text.encode(errors="replace").decode()):
             yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": message_id, "delta": piece}
             await anyio.lowlevel.checkpoint()
         yield {"type": "TEXT_MESSAGE_END", "messageId": message_id, "metadata": {"sources": reply.sources}}

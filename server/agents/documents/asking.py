@@ -17,15 +17,16 @@ DEFAULT_TOP_K: Final = 3
 MAX_TOP_K: Final = 20
 _MAX_FILTERS: Final = 100
 _MAX_CONTEXT: Final = 4
+_MAX_LOOKED_BACK: Final = 30
 
 _GREETING: Final = re.compile(
     r"(?:(?:hi|hello|hey|hiya|howdy|greetings|good (?:morning|afternoon|evening|day)|yo|hola|moin|salut|help|"
-    r"there|again|everyone|bot|docs|how are you(?: today)?|how do you do|nice to meet you|please|\?)[\s,!.?]*)+",
+    r"there|again|everyone|bot|docs|how are you(?: today)?|how do you do|nice to meet you|please)\b[\s,!.?]*)+",
     re.IGNORECASE,
 )
 _THANKS: Final = re.compile(
     r"(?:(?:ok|okay|great|perfect|cool|nice|super|good|awesome|thanks|thank you|thx|cheers|a lot|very much|so much|bye|"
-    r"goodbye|see you|that helps?|got it|understood|for (?:your|the) help|that(?:'s| is) (?:all|it)|well|no)[\s,!.]*)+",
+    r"goodbye|see you|that helps?|got it|understood|for (?:your|the) help|that(?:'s| is) (?:all|it)|no)\b[\s,!.]*)+",
     re.IGNORECASE,
 )
 _SELF: Final = re.compile(
@@ -133,7 +134,8 @@ def is_request(text: str) -> bool:
 
 def to_look_for(text: str, memory: Memory) -> tuple[Question, int]:
     """Return what to look for in the light of the session, and how many pages of it were shown already."""
-    before = [said for said in memory.said if _MORE.fullmatch(said.strip()) or _is_for_documents(said)]
+    recent = memory.said[-_MAX_LOOKED_BACK:]
+    before = [said for said in recent if _MORE.fullmatch(said.strip()) or _is_for_documents(said)]
     page = 0
     if _MORE.fullmatch(text.strip()):
         page = 1

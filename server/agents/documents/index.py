@@ -87,6 +87,7 @@ class Index:
         self._lock = threading.Lock()
         self._told: dict[str, str] = {}
         self._logged_at = 0.0
+        self._looking_s = 0.0
 
     # --- reading
 
@@ -116,11 +117,10 @@ class Index:
     # --- one pass over the folder
 
     def refresh(self, stop: threading.Event) -> float:
-        """Bring the index up to date and return the seconds it took; a set `stop` ends it soon, between two batches.
+        """Bring the index up to date and return the seconds the looking took; a set `stop` ends it between two batches.
 
         Never raises: what is wrong stands in `trouble`, and the next pass tries again.
         """
-        started = time.monotonic()
         with self._lock:
             try:
                 self._pass(_Rests(stop))
@@ -134,7 +134,7 @@ class Index:
                 self._close()
                 if not isinstance(error, sqlite3.OperationalError):  # damaged, not locked or full
                     self._discard()
-        return time.monotonic() - started
+            return self._looking_s
 
     def _fail(self, trouble: str) -> None:
         if trouble != self.trouble:
@@ -143,7 +143,9 @@ class Index:
 
     def _pass(self, rests: _Rests) -> None:
         writer = self._writer = self._writer or self._open()
+        started = time.monotonic()
         scan = self.folder.scan(rests)
+        self._looking_s = time.monotonic() - started
         known = {row[0]: row[1:] for row in writer.execute("SELECT name, mtime_ns, size, reason FROM files")}
         self._told = {name: reason for name, reason in self._told.items() if name in scan.files or name in scan.skipped}
         gone = [name for name in known if name not in scan.files]

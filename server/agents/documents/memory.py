@@ -175,7 +175,7 @@ def facts(clause: str) -> list[Fact]:
         bare = without_politeness(bare[asked_to_remember.end() :])
     if clause.rstrip().endswith("?"):
         return []
-    bare = bare.strip().rstrip(".! ").strip()
+    bare = bare.strip().rstrip(".! \u3002\uff01")
     fact = _called(bare) or _mine(bare) or _am(bare) or _doing(bare) or _the(bare)
     if fact is None and asked_to_remember and words(bare):
         fact = Fact("note", bare, second_person(bare), adds=True)
