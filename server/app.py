@@ -8,7 +8,6 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from .agents.catalog import load_catalog
 from .api import chat, listing, operations, sessions
@@ -71,5 +70,5 @@ def _routes() -> list[Route | Mount]:
         Route(f"{one}/queue/{{message_id}}", sessions.remove_queued, methods=["DELETE"]),
         Route("/api/stats", operations.stats),
         Route("/api/agents", operations.agents),
-        Mount("/static", StaticFiles(directory=operations.static_folder())),
+        Mount("/static", operations.StaticModules(directory=operations.static_folder())),
     ]

@@ -35,9 +35,7 @@ class Settings:
         "info", "level", "one line per start, stop and fault", ("debug", "info", "warning", "error")
     )
 
-    auth: str = _setting(
-        "local", "way", "who is asking: see Identity", ("local", "visitor", "proxy")
-    )
+    auth: str = _setting("local", "way", "who is asking: see Identity", ("local", "visitor", "proxy"))
     trusted_proxies: str = _setting("127.0.0.1,::1", "addresses", "only these may say who the user is (`AUTH=proxy`)")
     secret_key: str = _setting("", "text", "signs visitor cookies; empty: made once and kept in the data folder")
     admins: str = _setting("", "user ids", "who may see all sessions (`AUTH=proxy`)")

@@ -24,6 +24,21 @@ export function textOf(content) {
 }
 
 /**
+ * Return an answer without the list of its sources, when that says what the page shows below the answer anyway.
+ * @param {string} text
+ * @param {Source[]} sources
+ * @returns {string}
+ */
+export function withoutSourceList(text, sources) {
+  const place = (/** @type {Source} */ { file, heading }) => (heading === undefined ? file : `${file} › ${heading}`);
+  const list = ["Sources:", ...sources.map((source) => `[${source.n}] ${place(source)}`)].join("\n");
+  return sources.length > 0 ? text.replace(`\n\n${list}\n\n`, "\n\n").replace(`\n\n${list}`, "") : text;
+}
+
+/** The text of an answer as it came, for the clipboard. @type {WeakMap<Element, string>} */
+export const originals = new WeakMap();
+
+/**
  * @param {Message} message
  * @param {boolean} isOpen whether it is still being written
  * @param {Results} results
@@ -62,13 +77,15 @@ function fillAnswer(element, message, isOpen, results) {
   const text = textOf(message.content);
   element.classList.toggle("open", isOpen);
   element.classList.toggle("empty", text === "");
-  renderMarkdown(part(element, ".body"), text);
+  const sources = message.metadata?.sources ?? [];
+  renderMarkdown(part(element, ".body"), withoutSourceList(text, sources));
+  originals.set(element, text);
   renderKeyed(
     part(element, ".calls"),
     (message.toolCalls ?? []).map((call) => callItem(call, results.get(call.id))),
   );
-  fillSources(part(element, ".sources"), message.metadata?.sources ?? []);
-  element.classList.toggle("has-sources", Boolean(message.metadata?.sources?.length));
+  fillSources(part(element, ".sources"), sources);
+  element.classList.toggle("has-sources", sources.length > 0);
   const status = message.metadata?.sessionstream?.status ?? "";
   const tag = part(element, ".tag");
   tag.textContent = { interrupted: "Stopped", failed: "Failed" }[status] ?? "";
@@ -114,6 +131,7 @@ function pretty(json) {
 /** @param {HTMLElement} element @param {Source[]} sources */
 function fillSources(element, sources) {
   element.hidden = sources.length === 0;
+  if (element.hidden) return;
   const shown = JSON.stringify(sources);
   if (element.dataset.shown === shown) return;
   element.dataset.shown = shown;

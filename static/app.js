@@ -93,7 +93,7 @@ function send(text) {
 function onAccepted({ session_id, cursor }) {
   if (session_id !== currentId) return;
   if (chat.sessionId === currentId && !chat.problem) chat.expect(cursor);
-  else void chat.enter(currentId);
+  else void chat.enter(currentId, cursor);
 }
 
 async function stop() {

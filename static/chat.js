@@ -57,8 +57,12 @@ export class Chat {
     this.#show({ state: EMPTY, problem: null, isLoading: false });
   }
 
-  /** Show a session and follow it. @param {string} sessionId */
-  async enter(sessionId) {
+  /**
+   * Show a session and follow it.
+   * @param {string} sessionId
+   * @param {string} [asked] where the question stands that brought us here
+   */
+  async enter(sessionId, asked = "") {
     if (this.sessionId !== sessionId) this.leave();
     clearTimeout(this.#loadTimer);
     this.sessionId = sessionId;
@@ -66,9 +70,13 @@ export class Chat {
     try {
       const answer = await api.state(sessionId);
       if (this.sessionId !== sessionId) return;
-      this.#show({ state: fromAnswer(answer), isLoading: false });
-      if (this.#isPaused) this.#stream.close(answer.cursor);
-      else this.#stream.open(answer.cursor);
+      const state = fromAnswer(answer);
+      this.#show({ state, isLoading: false });
+      // A run that ended at once, without a word: how it ended is only in the log, behind the question.
+      const isUnanswered = !state.shared.run && state.messages.at(-1)?.role === "user";
+      const cursor = asked && isUnanswered ? asked : answer.cursor;
+      if (this.#isPaused) this.#stream.close(cursor);
+      else this.#stream.open(cursor);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (this.sessionId === sessionId) this.#refused(error);

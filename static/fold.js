@@ -9,6 +9,7 @@
 import { applyPatch } from "./patch.js";
 
 /** @typedef {import("./types.js").ChatState} ChatState */
+/** @typedef {import("./types.js").Ending} Ending */
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").AgUiEvent} AgUiEvent */
 
@@ -26,7 +27,7 @@ const HANDLERS = {
   RUN_STARTED: runStarted,
   RUN_FINISHED: runFinished,
   RUN_ERROR: runFailed,
-  MESSAGES_SNAPSHOT: (state, event) => ({ ...state, messages: event.messages, open: [], ending: null }),
+  MESSAGES_SNAPSHOT: (state, { messages }) => ({ ...state, messages, open: [], ending: endingOf(messages) }),
   STATE_SNAPSHOT: (state, event) => ({ ...state, shared: { ...EMPTY.shared, ...event.snapshot } }),
   STATE_DELTA: (state, event) => ({ ...state, shared: applyPatch(state.shared, event.delta) }),
   TEXT_MESSAGE_START: messageStarted,
@@ -59,7 +60,14 @@ export function fold(state, event) {
  */
 export function fromAnswer({ messages, state, session, run }) {
   const shared = { ...EMPTY.shared, ...state, session: state?.session ?? session, run: state?.run ?? run ?? null };
-  return { ...EMPTY, messages, shared, runId: shared.run?.run_id ?? "" };
+  return { ...EMPTY, messages, shared, runId: shared.run?.run_id ?? "", ending: endingOf(messages) };
+}
+
+/** How the last run ended, as far as its answer says. @param {Message[]} messages @returns {Ending | null} */
+function endingOf(messages) {
+  const { run_id = "", status, code = "" } = messages.at(-1)?.metadata?.sessionstream ?? {};
+  if (status === "interrupted") return { kind: "stopped", run_id, message: "", code };
+  return status === "failed" ? { kind: "failed", run_id, message: "", code } : null;
 }
 
 /** @param {string} runId @returns {boolean} */
@@ -84,9 +92,9 @@ function runFinished(state, { runId, outcome }) {
 }
 
 /** @param {ChatState} state @param {AgUiEvent} event @returns {ChatState} */
-function runFailed(state, { message, code = "" }) {
+function runFailed(state, { message, code = "", metadata }) {
   if (isHousekeeping(state.runId)) return { ...state, runId: "" };
-  const run_id = state.runId;
+  const run_id = metadata?.sessionstream?.run_id ?? state.runId;
   const ending = { kind: /** @type {const} */ ("failed"), run_id, message, code };
   return { ...endRun(state), ending, messages: markAnswer(state, run_id, "failed") };
 }
@@ -102,13 +110,20 @@ function markAnswer({ messages }, runId, status) {
   const last = messages[index];
   if (last?.role !== "assistant") return messages;
   const sessionstream = { run_id: runId, ...last.metadata?.sessionstream, status };
-  return messages.with(index, { ...last, metadata: { ...last.metadata, sessionstream } });
+  return replaced(messages, index, { ...last, metadata: { ...last.metadata, sessionstream } });
+}
+
+/** @param {Message[]} messages @param {number} index @param {Message} message @returns {Message[]} */
+function replaced(messages, index, message) {
+  const copy = [...messages];
+  copy[index] = message;
+  return copy;
 }
 
 /** @param {Message[]} messages @param {string} id @param {(message: Message) => Message} change @returns {Message[]} */
 function changed(messages, id, change) {
   const index = messages.findLastIndex((message) => message.id === id);
-  return index < 0 ? messages : messages.with(index, change(/** @type {Message} */ (messages[index])));
+  return index < 0 ? messages : replaced(messages, index, change(/** @type {Message} */ (messages[index])));
 }
 
 /** @param {Message} message @param {AgUiEvent} event @returns {Message} */

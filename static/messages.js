@@ -76,7 +76,8 @@ export function endingItem(ending) {
       );
       return;
     }
-    const why = h("p", {}, ending.message || "The run failed.", " ", h("code", { text: ending.code }));
+    const why = h("p", {}, ending.message || "The server did not keep why.", " ");
+    if (ending.code) why.append(h("code", { text: ending.code }));
     element.replaceChildren(icon("alert"), h("div", {}, h("strong", { text: "The answer failed" }), why), retry);
   };
   return { key: "ending", shows: [ending], make, fill };
@@ -126,7 +127,7 @@ function progressOf({ phase, detail, message_id }, seconds) {
   if (phase === "accepted") return [what("Sent")];
   if (phase === "refused") return [what(`Not sent. ${detail}`), action("resend", "Try again"), action("edit", "Edit")];
   if (phase === "waiting" && detail) {
-    return [what(`${detail} Next attempt in ${seconds} s.`), action("resend", "Try now"), action("edit", "Edit")];
+    return [what(`${detail} Next attempt in ${seconds}\u00a0s.`), action("resend", "Try now"), action("edit", "Edit")];
   }
   return [what("Sending …")];
 }

@@ -3,6 +3,7 @@
  * The frame around the chat: the drawer of small screens, the dialog, the toast, copying.
  */
 
+import { originals } from "./answer.js";
 import { byId } from "./dom.js";
 
 const TOAST_MS = 6000;
@@ -78,22 +79,22 @@ export function enableCopying(area) {
   area.addEventListener("click", (event) => {
     const button = /** @type {HTMLElement} */ (event.target).closest("[data-copy]");
     if (!(button instanceof HTMLElement)) return;
-    const source =
-      button.dataset.copy === "code"
-        ? button.closest(".code")?.querySelector("code")
-        : button.closest(".message")?.querySelector(".body");
-    if (source instanceof HTMLElement) void copy(source, button);
+    const message = button.closest(".message");
+    const shown =
+      button.dataset.copy === "code" ? button.closest(".code")?.querySelector("code") : message?.querySelector(".body");
+    if (!message || !shown) return;
+    void copy(shown, (button.dataset.copy === "answer" && originals.get(message)) || (shown.textContent ?? ""), button);
   });
 }
 
-/** @param {HTMLElement} source @param {HTMLElement} button */
-async function copy(source, button) {
+/** @param {Element} shown @param {string} text @param {HTMLElement} button */
+async function copy(shown, text, button) {
   const label = button.lastChild;
   try {
-    await navigator.clipboard.writeText(source.innerText);
+    await navigator.clipboard.writeText(text);
   } catch {
     // No clipboard on plain HTTP beyond loopback: select it, so that the keyboard can.
-    getSelection()?.selectAllChildren(source);
+    getSelection()?.selectAllChildren(shown);
     return toast("Selected: press Ctrl+C to copy.");
   }
   if (label) label.textContent = "Copied";

@@ -16,7 +16,7 @@
  */
 
 /** @typedef {{ n: number, file: string, heading?: string, score?: number }} Source */
-/** @typedef {{ run_id?: string, created_at?: string, status?: string }} Marks */
+/** @typedef {{ run_id?: string, created_at?: string, status?: string, code?: string }} Marks */
 /** @typedef {{ sources?: Source[], sessionstream?: Marks, [key: string]: unknown }} Metadata */
 /** @typedef {{ id: string, type?: string, function: { name: string, arguments: string } }} ToolCall */
 

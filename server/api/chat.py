@@ -22,8 +22,9 @@ from ..errors import AgentFailed, Invalid
 from ..ids import new_id
 from .access import creation_of, hub_of, key_of
 from .answers import json_answer
-from .bodies import ChatBody, InterruptBody, SystemBody, query_id, read_body
+from .bodies import ChatBody, InterruptBody, SystemBody, read_body
 from .events import EventStream
+from .query import query_id
 from .watch import RunSource, await_end
 
 

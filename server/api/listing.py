@@ -43,12 +43,9 @@ class ListSource:
 
     def note(self, key: SessionKey) -> None:
         """Hear that a session changed."""
-        self._changed[key] = None
-        if time.monotonic() >= self._quiet_until:
+        if not self._changed:
             self.wake()
-        elif len(self._changed) == 1:
-            delay = self._quiet_until - time.monotonic()
-            asyncio.get_running_loop().call_later(delay, self.wake)
+        self._changed[key] = None
 
     async def begin(self) -> bytes:
         """Return the snapshot."""
@@ -58,7 +55,12 @@ class ListSource:
 
     async def take(self) -> bytes | None:
         """Return a patch for all that changed."""
-        if not self._changed or time.monotonic() < self._quiet_until:
+        if not self._changed:
+            return b""
+        early_s = self._quiet_until - time.monotonic()
+        if early_s > 0:
+            # Also a timer may fire a little early: whoever finds that it is too soon comes back for it.
+            asyncio.get_running_loop().call_later(early_s, self.wake)
             return b""
         changed, self._changed = self._changed, {}
         self._quiet_until = time.monotonic() + _PAUSE_S

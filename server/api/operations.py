@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
 
 from ..core.reading import reading
 from .access import hub_of
@@ -20,6 +21,16 @@ def static_folder() -> Path:
     """Return the folder of the browser client: in the package when installed, beside it in the tree."""
     packaged = _PACKAGE / "_static"
     return packaged if packaged.is_dir() else _PACKAGE.parent / "static"
+
+
+class StaticModules(StaticFiles):
+    """The page's files, asked for anew each time (by ETag): modules of two versions must not meet."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Return a file that a cache may keep but must ask about."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 async def page(request: Request) -> Response:

@@ -19,21 +19,12 @@ from ..core.queue import public_queue
 from ..core.reading import reading
 from ..core.session import Session
 from ..core.snapshot import public_record, public_session, take_snapshot
-from ..errors import Conflict, Invalid
+from ..errors import Invalid
 from ..ids import new_id
 from .access import check_agent, creation_of, hub_of, path_key, principal_of
 from .answers import json_answer
-from .bodies import (
-    ImportBody,
-    NewSessionBody,
-    PatchQueueBody,
-    PatchSessionBody,
-    query_choice,
-    query_id,
-    query_int,
-    query_text,
-    read_body,
-)
+from .bodies import ImportBody, NewSessionBody, PatchQueueBody, PatchSessionBody, read_body
+from .query import query_choice, query_id, query_int, query_text
 
 EXPORT_VERSION = 1
 _EMPTY_OF = {"config": dict, "metadata": dict}
@@ -53,9 +44,7 @@ async def create(request: Request) -> Response:
         ip_address=made.ip_address,
     )
     key = SessionKey(principal_of(request).user_id, body.session_id or new_id())
-    if body.session_id is not None and await _exists(hub, key):
-        raise Conflict(code="session_exists")
-    async with hub.session(key, creation) as session:
+    async with hub.session(key, creation, must_be_new=True) as session:
         return json_answer(_public(hub, session), status=201)
 
 
@@ -259,9 +248,3 @@ def as_listed(hub: Hub, record: SessionRecord) -> dict[str, Any]:
 
 def _public(hub: Hub, session: Session) -> dict[str, Any]:
     return public_session(session.live, hub.settings.session_timeout_minutes)
-
-
-async def _exists(hub: Hub, key: SessionKey) -> bool:
-    hub.require_open()
-    with reading(hub.settings.storage_timeout_seconds):
-        return key in hub.sessions or isinstance(await hub.storage.load(key), SessionRecord)

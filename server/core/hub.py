@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from ..errors import LimitReached, SessionstreamError, Unavailable
+from ..errors import Conflict, LimitReached, SessionstreamError, Unavailable
 from ..settings import Settings
 from .dialogue import Creation
 from .journal import Journal
@@ -91,6 +91,7 @@ class Hub:
                     if entry.service is not None:
                         tasks.start_soon(self._serve, entry.name, entry.service)
                 tasks.start_soon(self._beat)
+                tasks.start_soon(self._keep)
                 task_status.started()
         finally:
             self._tasks = None
@@ -145,33 +146,42 @@ class Hub:
         await self.journal.run()
 
     async def _beat(self) -> None:
-        """One timer for everything that is due by time."""
-        next_upkeep = time.monotonic() + self.settings.cleanup_interval_seconds
-        beat_s = min(_BEAT_S, self.settings.heartbeat_seconds / 4, self.settings.cleanup_interval_seconds)
+        """One timer for everything of streams that is due by time; it waits for nothing else."""
+        beat_s = min(_BEAT_S, self.settings.heartbeat_seconds / 4)
         while True:
             await anyio.sleep(beat_s)
-            now = time.monotonic()
-            self.streams.beat(now)
+            self.streams.beat(time.monotonic())
+
+    async def _keep(self) -> None:
+        """One timer for what asks the storage, which may take its time."""
+        next_upkeep = time.monotonic() + self.settings.cleanup_interval_seconds
+        while True:
+            await anyio.sleep(min(_BEAT_S, self.settings.cleanup_interval_seconds))
             await self._start_waiting()
-            if now >= next_upkeep and self.is_open:
+            if time.monotonic() >= next_upkeep and self.is_open:
                 await self.upkeep.run()
                 next_upkeep = time.monotonic() + self.settings.cleanup_interval_seconds
 
     # --- sessions
 
     @asynccontextmanager
-    async def session(self, key: SessionKey, creation: Creation | None = None) -> AsyncIterator[Session]:
+    async def session(
+        self, key: SessionKey, creation: Creation | None = None, *, must_be_new: bool = False
+    ) -> AsyncIterator[Session]:
         """Hold a session: the one in memory, the stored one, or a new one made by `creation`.
 
         Raises:
-            SessionstreamError: as `Session.load`; Unavailable; LimitReached when there are too many sessions.
+            SessionstreamError: as `Session.load`; Unavailable; LimitReached when there are too many sessions; Conflict
+                when it must be new and is not.
         """
         session = self.sessions.get(key)
         if session is None:
             session = self.sessions[key] = Session(key, self)
         session.pins += 1
         try:
-            await self.load(session, creation)
+            is_new = await self.load(session, creation)
+            if must_be_new and not is_new:
+                raise Conflict(code="session_exists")
             yield session
         finally:
             session.pins -= 1
@@ -179,15 +189,17 @@ class Hub:
             if not session.pins and (not session.is_loaded or session.ended is not None):
                 self._forget(session)
 
-    async def load(self, session: Session, creation: Creation | None = None) -> None:
-        """Load a session that is held already. Raises as `session` does."""
+    async def load(self, session: Session, creation: Creation | None = None) -> bool:
+        """Load a session that is held already; say whether it was created just now. Raises as `session` does."""
         self.require_open()
         if session.is_loaded and session.ended is None:
-            return
+            return False
         with reading(self.settings.storage_timeout_seconds):
-            if await session.load(creation, lambda: self._admit_session(session.key.user_id)):
-                self.total += 1
-                self.changed(session)
+            is_new = await session.load(creation, lambda: self._admit_session(session.key.user_id))
+        if is_new:
+            self.total += 1
+            self.changed(session)
+        return is_new
 
     def _forget(self, session: Session) -> None:
         if self.sessions.get(session.key) is session and not session.streams:
@@ -321,7 +333,7 @@ class Hub:
         try:
             await session.start_next()
         except LimitReached:
-            return  # stays in `_waiting`: tried again with the next beat
+            return  # stays in `_waiting`: tried again soon
         except SessionstreamError as error:
             if error.retryable:
                 return

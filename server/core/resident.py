@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from ..errors import Gone, NotFound
@@ -21,6 +22,7 @@ from . import events
 from .dialogue import Creation
 from .outbox import Entry
 from .ports import AgentEntry, Event, SessionKey, SessionRecord, Storage, Tombstone, Write
+from .reading import reading
 from .run import Run
 from .sessionlog import SessionLog
 
@@ -190,9 +192,23 @@ class Resident:
 
     # --- changing
 
+    @asynccontextmanager
+    async def transition(self) -> AsyncIterator[None]:
+        """Hold the lock. Who stands in line longer than a commit may take is told to come back.
+
+        Raises:
+            Unavailable: those before it wait for a storage that does not answer.
+        """
+        with reading(self._node.settings.storage_timeout_seconds):
+            await self.lock.acquire()
+        try:
+            yield
+        finally:
+            self.lock.release()
+
     async def change(self, fields: Mapping[str, Any]) -> SessionRecord:
         """Replace fields of the record (title, persona, agent, config, metadata) and tell every stream."""
-        async with self.lock:
+        async with self.transition():
             operations = [
                 {"op": "replace", "path": f"/session/{name}", "value": value}
                 for name, value in fields.items()

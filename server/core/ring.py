@@ -36,7 +36,7 @@ class Ring:
         if after < self.base:
             return None
         start = after - self.base
-        if start + 1 == len(self._frames):
+        if start + 1 == len(self._frames) and until in (None, self.last):
             return self._frames[start]
         return b"".join(self._frames[start:] if until is None else self._frames[start : until - self.base])
 

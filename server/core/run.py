@@ -180,7 +180,8 @@ class Run:
         """Mark the answer's END with how it ended, for clients that show it later."""
         if event["type"] == "TEXT_MESSAGE_END" and status != "finished":
             mark = self._marks.get(event["messageId"]) or events.message_metadata(self.run_id, self.started_at)
-            return {**event, "metadata": {"sessionstream": {**mark["sessionstream"], "status": status}}}
+            why = {"status": status} if self.code is None else {"status": status, "code": self.code}
+            return {**event, "metadata": {"sessionstream": {**mark["sessionstream"], **why}}}
         return event
 
     def _cancel_agent(self) -> None:

@@ -21,6 +21,7 @@ from .dialogue import Accepted, EndReason, OnBusy, Outcome, Receipt
 from .memo import Memo, intent_to_stop, is_intent
 from .outbox import Entry
 from .ports import EndSession, Event, RunRecord, SaveRun, SessionKey, SessionRecord, Tombstone
+from .reading import reading
 from .resident import Node, Resident
 from .run import Question, Run, RunLimits
 from .text import pieces
@@ -51,7 +52,7 @@ class Session(Resident):
             LimitReached: too many runs, or too many waiting messages.
             Unavailable: not committed; nothing happened.
         """
-        async with self.lock:
+        async with self.transition():
             log = self.live
             known = await self._known(question.message_id)
             if known is not None and not is_intent(known):
@@ -69,7 +70,7 @@ class Session(Resident):
 
     async def tell(self, text: str, message_id: str, digest: bytes) -> Accepted:
         """Put a system message into the transcript; the agent sees it from the next run on."""
-        async with self.lock:
+        async with self.transition():
             log = self.live
             known = await self._known(message_id)
             if known is not None:
@@ -101,7 +102,7 @@ class Session(Resident):
         run = self.run
         if run is not None and run_id in (None, run.run_id) and message_id in (None, run.question.message_id):
             return await self._stop(run)
-        async with self.lock:
+        async with self.transition():
             return await self._forestall(run_id, message_id)
 
     async def _stop(self, run: Run) -> Receipt:
@@ -124,7 +125,8 @@ class Session(Resident):
                 return Receipt(run_id=waiting["run_id"], outcome="pending", cursor=log.cursor)
         known = await self._known(message_id) if message_id else None
         if known is None and run_id is not None:
-            known = await self._node.storage.run_by_id(log.record.ref, run_id)
+            with reading(self._node.settings.storage_timeout_seconds):
+                known = await self._node.storage.run_by_id(log.record.ref, run_id)
         if known is not None:
             is_pending = not isinstance(known, Run) and known.started_at == 0
             return Receipt(
@@ -140,7 +142,7 @@ class Session(Resident):
 
     async def start_next(self) -> None:
         """Start the first queued message if nothing runs. Called by the hub when a run ended, and after a restart."""
-        async with self.lock:
+        async with self.transition():
             log = self.live
             if self._tail is not None or self.run is not None or not log.record.queue:
                 return
@@ -154,14 +156,14 @@ class Session(Resident):
         self, message_id: str, *, message: str | None, position: int | None
     ) -> Sequence[Mapping[str, Any]]:
         """Change the text or the place of a waiting message; return the queue."""
-        async with self.lock:
+        async with self.transition():
             changed = queue.edited(self.live.record.queue, message_id, message, position)
             await self._save_queue(changed, ())
             return self.record.queue
 
     async def remove_queued(self, message_id: str) -> Sequence[Mapping[str, Any]]:
         """Take a waiting message back; return the queue."""
-        async with self.lock:
+        async with self.transition():
             await self._withdraw(queue.find(self.live.record.queue, message_id))
             return self.record.queue
 
@@ -203,7 +205,7 @@ class Session(Resident):
 
     async def clear(self) -> SessionRecord:
         """Remove all messages, here, in the storage and in every client; stop what runs."""
-        async with self.lock:
+        async with self.transition():
             await self._stop_active()
             now = time.time()
             news: list[Event] = [{"type": "MESSAGES_SNAPSHOT", "messages": []}]
@@ -214,7 +216,7 @@ class Session(Resident):
 
     async def end(self, reason: EndReason) -> None:
         """End the session: stop its run, remove everything of it, let its streams say goodbye."""
-        async with self.lock:
+        async with self.transition():
             log = self.live
             await self._stop_active()
             tombstone = Tombstone(reason, time.time())
@@ -338,7 +340,8 @@ class Session(Resident):
     # --- repeated POSTs
 
     async def _known(self, message_id: str) -> RunRecord | Run | None:
-        return await self.memo.find(message_id, self.record, self._node.storage)
+        with reading(self._node.settings.storage_timeout_seconds):
+            return await self.memo.find(message_id, self.record, self._node.storage)
 
     def _repeated(self, known: RunRecord | Run, digest: bytes) -> Accepted:
         record = known.as_record() if isinstance(known, Run) else known

@@ -127,15 +127,22 @@ class SessionLog:
         """Wait for an entry that was appended with a `done`."""
         done = entry.done
         assert done is not None
-        with anyio.move_on_after(timeout_s):
-            await asyncio.shield(done) if entry.required else await done
-            return entry
-        if not entry.required and entry in self._outbox:
-            self._outbox.remove(entry)
-            self.pending_bytes -= ENTRY_BYTES + entry.size()
-            entry.done = None
-            entry.settle(Unavailable())
+        try:
+            with anyio.move_on_after(timeout_s):
+                await asyncio.shield(done) if entry.required else await done
+                return entry
+        finally:
+            self._withdraw(entry)
         raise Unavailable(retry_after_s=1)
+
+    def _withdraw(self, entry: Entry) -> None:
+        """Take back what still waits and nobody waits for: who was told that it failed, or left, may ask again."""
+        if entry.required or entry not in self._outbox:
+            return
+        self._outbox.remove(entry)
+        self.pending_bytes -= ENTRY_BYTES + entry.size()
+        entry.done = None
+        entry.settle(Unavailable())
 
     async def room(self, limit_bytes: int) -> None:
         """Wait until fewer than `limit_bytes` wait for their commit: the storage paces a producer, no reader does."""

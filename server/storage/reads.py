@@ -32,7 +32,8 @@ _Result = TypeVar("_Result")
 _READERS: Final = 4  # more threads than cores only wait for each other
 _HOUR_S: Final = 3600
 _DAY_S: Final = 86_400
-_WORD: Final = re.compile(r"\w+")
+_WORD: Final = re.compile(r"[^\W_]+")
+_PLACE: Final = re.compile(r"([0-9]{1,12}\.[0-9]{1,20})_([0-9]{1,18})", re.ASCII)
 _UNSPACED: Final = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -197,9 +198,11 @@ class SqliteReads:
         """Return a page of a user's sessions, latest activity first."""
         where, values = ["user_id = ?"], [user_id]
         if cursor is not None:
-            activity, _, ref = cursor.partition("_")
+            place = _PLACE.fullmatch(cursor)
+            if place is None:
+                raise ValueError(cursor)
             where.append("(last_activity, ref) < (?, ?)")
-            values += [float(activity), int(ref)]  # type: ignore[list-item]
+            values += [float(place[1]), int(place[2])]  # type: ignore[list-item]
         if query is not None:
             condition, found_by = _search(user_id, query)
             where.append(condition)

@@ -119,13 +119,12 @@ MIGRATIONS: Final = (
     CREATE TRIGGER titles_lost AFTER DELETE ON sessions WHEN old.title IS NOT NULL BEGIN
         INSERT INTO found_titles (found_titles, rowid, owner, title) VALUES ('delete', old.ref, old.owner, old.title);
     END;
-    CREATE TRIGGER titles_dropped AFTER UPDATE OF title ON sessions
-        WHEN old.title IS NOT NULL AND old.title IS NOT new.title BEGIN
-        INSERT INTO found_titles (found_titles, rowid, owner, title) VALUES ('delete', old.ref, old.owner, old.title);
-    END;
-    CREATE TRIGGER titles_changed AFTER UPDATE OF title ON sessions
-        WHEN new.title IS NOT NULL AND old.title IS NOT new.title BEGIN
-        INSERT INTO found_titles (rowid, owner, title) VALUES (new.ref, new.owner, new.title);
+    -- One trigger, not two: the index must forget the old title before it learns the new one, and triggers have no order.
+    CREATE TRIGGER titles_changed AFTER UPDATE OF title ON sessions WHEN old.title IS NOT new.title BEGIN
+        INSERT INTO found_titles (found_titles, rowid, owner, title)
+            SELECT 'delete', old.ref, old.owner, old.title WHERE old.title IS NOT NULL;
+        INSERT INTO found_titles (rowid, owner, title)
+            SELECT new.ref, new.owner, new.title WHERE new.title IS NOT NULL;
     END;
     """,
 )

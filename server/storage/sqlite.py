@@ -90,6 +90,8 @@ class SqliteStorage(SqliteReads):
 
     async def commit(self, batch: Batch) -> int:
         """Write the whole batch in one transaction."""
+        if self._is_closed:
+            raise StorageError("the storage is closed")
         if self._unchecked_bytes > _WAIT_BYTES and self._checkpoint is not None:
             # Readers see the WAL grow while writers are faster than the disk: here they wait for it.
             await asyncio.wait([self._checkpoint])
@@ -102,11 +104,7 @@ class SqliteStorage(SqliteReads):
 
     async def probe(self) -> None:
         """Raise StorageError when the file under the writer is not the one in the folder any more."""
-        try:
-            if os.stat(self.path).st_ino != self._inode:
-                raise StorageError("the database file was replaced: restart the server")
-        except OSError as error:
-            raise StorageError(f"the database file cannot be reached: {error.strerror}") from error
+        self._check_file()
 
     async def _in_writer_thread(self, call: Any, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *args)
@@ -184,8 +182,7 @@ class SqliteStorage(SqliteReads):
     # --- writing
 
     def _commit(self, batch: Batch) -> int:
-        if self._is_closed:
-            raise StorageError("the storage is closed")
+        self._check_file()
         try:
             writer = self._writer or self._connect()
             writer.execute("BEGIN IMMEDIATE")
@@ -199,6 +196,14 @@ class SqliteStorage(SqliteReads):
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
         return position
+
+    def _check_file(self) -> None:
+        """Refuse to write into a file that is not in the folder any more: no restart would find what it holds."""
+        try:
+            if os.stat(self.path).st_ino != self._inode:
+                raise StorageError("the database file was replaced: restart the server")
+        except OSError as error:
+            raise StorageError(f"the database file cannot be reached: {error.strerror}") from error
 
     def _append(self, writer: sqlite3.Connection, frames: list[bytes]) -> int:
         if not frames:

@@ -24,13 +24,10 @@ from server.api.bodies import (
     SystemBody,
     ToolResultBody,
     parse_body,
-    parse_json,
-    query_choice,
-    query_id,
-    query_int,
-    query_text,
     read_body,
 )
+from server.api.query import query_choice, query_id, query_int, query_text
+from server.api.strict_json import parse_json
 from server.errors import BadRequest, Invalid, NotJson, SessionstreamError
 from server.settings import Settings
 from tests.asgi import make_scope
