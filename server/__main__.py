@@ -6,10 +6,12 @@ import argparse
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
-from typing import Any
+from typing import Any, Final
 
+import anyio
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -23,6 +25,10 @@ from .errors import ConfigError
 from .settings import Settings, read_settings, settings_table
 
 _log = logging.getLogger("sessionstream")
+
+_GRACE_S: Final = 1  # for requests that are under way when all streams have ended
+_LAST_S: Final = _GRACE_S + 0.5
+_FORCED_EXIT_CODE: Final = 128 + signal.SIGTERM
 
 
 class Protocol(HttpToolsProtocol):
@@ -54,7 +60,15 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         await self._hub.drain()
-        await super().shutdown(sockets)
+        with anyio.move_on_after(_LAST_S) as patience:
+            await super().shutdown(sockets)
+        if patience.cancelled_caught:
+            # A task cannot be killed: an agent that ignores its end, or a disk that hangs, would keep us for ever.
+            _log.warning("something does not end: leaving without it")
+            with anyio.move_on_after(_LAST_S, shield=True):
+                await self._hub.close()
+            logging.shutdown()
+            os._exit(_FORCED_EXIT_CODE)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -82,7 +96,7 @@ def serve(settings: Settings, app: Starlette) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # who the peer is decides whom it may speak for: see auth
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=_GRACE_S,
         lifespan="on",
     )
     server = Server(config, app.state.hub)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -160,10 +161,24 @@ async def export(request: Request) -> Response:
         "version": EXPORT_VERSION,
         "exported_at": rfc3339(time.time()),
         "session": snapshot.session,
-        "messages": list(snapshot.messages),
+        "messages": _answered(snapshot.messages),
         "artifacts": snapshot.state["artifacts"],
     }
     return json_answer(content, headers=headers)
+
+
+def _answered(history: Sequence[Message]) -> list[Message]:
+    """Return a history that can be imported: a call of the active run that has no result yet gets one that says so."""
+    answered = {message["toolCallId"] for message in history if message["role"] == "tool"}
+    found: list[Message] = []
+    for message in history:
+        found.append(message)
+        found += [
+            {"id": new_id(), "role": "tool", "toolCallId": call["id"], "content": "no result yet"}
+            for call in message.get("toolCalls", ())
+            if call["id"] not in answered
+        ]
+    return found
 
 
 async def take_in(request: Request) -> Response:

@@ -113,7 +113,7 @@ def run_finished(session_id: str, run_id: str, outcome: str, when: float, **extr
     }
 
 
-def run_error(run_id: str, message: str, code: str, when: float) -> Event:
+def run_error(run_id: str, message: str, code: str, when: float, **extra: Any) -> Event:
     """RUN_ERROR carries no run id by the standard: ours rides in the metadata."""
     return {
         "type": "RUN_ERROR",
@@ -121,6 +121,7 @@ def run_error(run_id: str, message: str, code: str, when: float) -> Event:
         "code": code,
         "timestamp": int(when * 1000),
         "metadata": {"sessionstream": {"run_id": run_id}},
+        **extra,
     }
 
 

@@ -45,6 +45,9 @@ _FIELDS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "RAW": ({"event": object}, {"source": str}),
     "CUSTOM": ({"name": str, "value": object}, {}),
 }
+_USAGE_COUNTS: Final = frozenset(
+    {"inputTokens", "outputTokens", "totalTokens", "reasoningTokens", "cachedInputTokens", "cacheWriteInputTokens"}
+)
 _COMMON: Final = {"type": str, "timestamp": int, "rawEvent": object, "metadata": dict}
 _NULLABLE: Final = frozenset({"value", "event", "rawEvent"})
 
@@ -80,7 +83,7 @@ class Grammar:
     __slots__ = ("_activities", "_calls", "_known", "_open", "_roles")
 
     def __init__(self, known_ids: Collection[str] = ()) -> None:
-        """Start a run in a session whose messages have `known_ids`: reusing one would write into the past."""
+        """Start a run in a session whose messages and calls have `known_ids`: reusing one would write into the past."""
         self._known = frozenset(known_ids)
         self._open: dict[tuple[str, str], None] = {}
         self._roles: dict[str, str] = {}
@@ -149,6 +152,8 @@ class Grammar:
         if kind == "TOOL_CALL_START":
             if item[1] in self._calls:
                 raise _broken(f"TOOL_CALL_START for {item[1]!r}, which was called already")
+            if item[1] in self._known:
+                raise _broken(f"TOOL_CALL_START: toolCallId {item[1]!r} belongs to an earlier message or call")
             self._claim(kind, event.get("parentMessageId") or item[1], "assistant")
             self._calls[item[1]] = False
         elif kind == "TEXT_MESSAGE_START":
@@ -203,6 +208,27 @@ def patched(value: dict[str, Any], operations: list[Any], kind: str) -> dict[str
     if not isinstance(result, dict):
         raise _broken(f"{kind} must leave an object")
     return result
+
+
+def checked_usage(usage: Any) -> list[dict[str, Any]]:
+    """Return what an agent reports as its usage, without nulls.
+
+    Raises:
+        AgentFailed: with `agent_protocol`: it is no list of AG-UI's TokenUsage.
+    """
+    spent = []
+    for item in usage:
+        if not isinstance(item, dict):
+            raise _broken(f"usage holds a {type(item).__name__}")
+        spent.append({name: value for name, value in item.items() if value is not None})
+        for name, value in spent[-1].items():
+            if name in ("provider", "model"):
+                is_right = isinstance(value, str) and value.isprintable()
+            else:
+                is_right = name in _USAGE_COUNTS and type(value) is int and 0 <= value < 1 << 53
+            if not is_right:
+                raise _broken(f"usage: {name!r} is not as AG-UI says")
+    return spent
 
 
 def _broken(detail: str) -> AgentFailed:

@@ -96,7 +96,7 @@ class Hub:
         finally:
             self._tasks = None
             with anyio.CancelScope(shield=True):
-                await self._close()
+                await self.close()
 
     async def _serve(self, name: str, service: Service) -> None:
         try:
@@ -111,17 +111,16 @@ class Hub:
         for session in list(self.sessions.values()):
             if session.run is not None:
                 session.run.stop(reason="shutdown")
-        await self._until(lambda: self.journal.is_empty or not self.is_open or self.journal.fault is not None)
+        ends_at = anyio.current_time() + self.settings.drain_seconds
+        half_s = self.settings.drain_seconds / 2  # a storage that hangs must not take the time of the goodbyes
+        await _until(
+            lambda: self.journal.is_empty or not self.is_open or self.journal.fault is not None, ends_at - half_s
+        )
         self.streams.drain()
-        await self._until(lambda: not self.streams)
+        await _until(lambda: not self.streams, ends_at)
 
-    async def _until(self, is_done: Callable[[], bool]) -> None:
-        # Looked at now and then, not signalled: it happens once in a process, and nothing else pays for it.
-        with anyio.move_on_after(self.settings.drain_seconds):
-            while not is_done():  # noqa: ASYNC110
-                await anyio.sleep(0.01)
-
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Write what is left and release the storage; safe to call again."""
         if self.is_open and self.journal.fault is None:
             # Runs cancelled just now have appended their last events: write them before the file is closed.
             with anyio.move_on_after(self.settings.drain_seconds):
@@ -302,8 +301,11 @@ class Hub:
             record = session.record
             if not record.message_count:
                 return ()
-            with anyio.fail_after(self.settings.storage_timeout_seconds):
-                return [row.message for row in await self.storage.messages(record.ref)]
+            try:
+                with anyio.fail_after(self.settings.storage_timeout_seconds):
+                    return [row.message for row in await self.storage.messages(record.ref)]
+            except TimeoutError as error:
+                raise StorageError("the history was not read in time") from error
 
         try:
             await run.drive(history)
@@ -373,6 +375,13 @@ class Hub:
         """Tell the user's list streams that a session changed."""
         for notice in self.watchers.get(session.key.user_id, ()):
             notice(session.key)
+
+
+async def _until(is_done: Callable[[], bool], ends_at: float) -> None:
+    # Looked at now and then, not signalled: it happens once in a process, and nothing else pays for it.
+    with anyio.CancelScope(deadline=ends_at):
+        while not is_done():  # noqa: ASYNC110
+            await anyio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -20,10 +20,12 @@ _KEPT: Final = 32
 class Memo:
     """The recent messages of one session and what became of them."""
 
-    __slots__ = ("_recent",)
+    __slots__ = ("_recent", "is_blank")
 
     def __init__(self) -> None:
         self._recent: OrderedDict[str, RunRecord | Run] = OrderedDict()
+        self.is_blank = False
+        """Whether the storage need not be asked: the session was made in this memory, and nothing was said yet."""
 
     def get(self, message_id: str) -> RunRecord | Run | None:
         """Return what became of a message of late; None when that is not known here."""
@@ -32,6 +34,7 @@ class Memo:
     def note(self, run: RunRecord | Run) -> None:
         """Remember what a message started."""
         message_id = run.question.message_id if isinstance(run, Run) else run.message_id
+        self.is_blank = False
         self._recent[message_id] = run
         self._recent.move_to_end(message_id)
         while len(self._recent) > _KEPT:
@@ -44,10 +47,8 @@ class Memo:
             StorageError: the storage must be asked and does not answer.
         """
         recent = self._recent.get(message_id)
-        if recent is not None:
+        if recent is not None or self.is_blank:
             return recent
-        if not (record.seq or record.message_count or self._recent):
-            return None  # nothing was ever said here
         return await storage.run_by_message(record.ref, message_id)
 
 
@@ -62,6 +63,11 @@ def intent_to_stop(message_id: str, agent: str) -> RunRecord:
         started_at=0,
         ended_at=time.time(),
     )
+
+
+def of_no_run(message_id: str, run_id: str, when: float) -> RunRecord:
+    """Return what stands for an id that a message has which no POST brought: whoever repeats it is in conflict."""
+    return RunRecord(run_id=run_id, message_id=message_id, digest=b"", agent="", status="finished", started_at=when)
 
 
 def is_intent(known: RunRecord | Run) -> bool:

@@ -23,11 +23,11 @@ import orjson
 from ..errors import AgentFailed
 from ..ids import new_id
 from . import events
-from .grammar import Grammar, patched
+from .grammar import Grammar, checked_usage, patched
 from .outbox import Entry
 from .ports import AgentEntry, Event, Message, RunRecord, StorageError, Turn
 from .sessionlog import SessionLog
-from .text import MAX_DELTA_CHARS, Mender, pieces
+from .text import MAX_DELTA_CHARS, Mender, mended, pieces
 from .transcript import Transcript
 
 _log = logging.getLogger("sessionstream.run")
@@ -74,6 +74,8 @@ class Run:
         self.started_at = time.time()
         self.ended_at: float | None = None
         self.usage: list[dict[str, Any]] = []
+        self._spent: Any = ()
+        """What the agent appended to the usage so far."""
         self.first = 0
         self.last = 0
         self.opened = 0
@@ -144,11 +146,16 @@ class Run:
         if self.closing is not None:
             return False
         self.ended_at = time.time()
-        self.status, self.code, self.detail = status, code, detail
+        try:
+            self.usage = checked_usage(self._spent)
+        except AgentFailed as error:
+            if status == "finished":
+                status, code, detail = "failed", error.code, error.detail
+        self.status, self.code, self.detail = status, code, mended(detail)
         self._flush_half()
         closing = [self._closed(event, status) for event in self._grammar.closing(_result_text(status))]
         self.closing = Entry(
-            events=[*closing, self._terminal(status, code, detail, reason)],
+            events=[*closing, self._terminal(reason)],
             change={"last_activity": self.ended_at},
             closes=self,
             required=True,
@@ -166,14 +173,14 @@ class Run:
         self._cancel_agent()
         return True
 
-    def _terminal(self, status: Status, code: str | None, detail: str, reason: str | None) -> Event:
+    def _terminal(self, reason: str | None) -> Event:
         assert self.ended_at is not None
-        if status == "failed":
-            return events.run_error(self.run_id, detail, code or "agent_failed", self.ended_at)
         extra: dict[str, Any] = {"usage": list(self.usage)} if self.usage else {}
+        if self.status == "failed":
+            return events.run_error(self.run_id, self.detail, self.code or "agent_failed", self.ended_at, **extra)
         if reason is not None:
             extra["metadata"] = {"sessionstream": {"run_id": self.run_id, "reason": reason}}
-        outcome = "success" if status == "finished" else "cancelled"
+        outcome = "success" if self.status == "finished" else "cancelled"
         return events.run_finished(self._log.record.session_id, self.run_id, outcome, self.ended_at, **extra)
 
     def _closed(self, event: Event, status: Status) -> Event:
@@ -206,8 +213,11 @@ class Run:
         try:
             await self._drive(history)
         except asyncio.CancelledError:
-            # Ours when the run is over: a stop. Otherwise the node goes down, and the hub wants to hear it.
-            if self.end("interrupted", reason="shutdown"):
+            # Ours when the run is over: a stop. Otherwise the node goes down, and the hub wants to hear it. One that
+            # nobody asked for came out of the agent.
+            if not self._task or not self._task.cancelling():
+                self.end("failed", code="agent_failed", detail="the agent raised CancelledError")
+            elif self.end("interrupted", reason="shutdown"):
                 raise
         except AgentFailed as error:
             self.end("failed", code=error.code, detail=error.detail)
@@ -225,6 +235,7 @@ class Run:
         if self.is_over:
             return
         turn = await self._turn(history)
+        self._spent = turn.usage
         answer = self._agent.agent(turn)
         async with aclosing(_closable(answer)) as pieces:
             async for piece in pieces:
@@ -234,7 +245,6 @@ class Run:
                     await self._take_text(piece)
                 else:
                     await self._take_event(piece)
-        self.usage = list(turn.usage)
         self._end_text()
         self.end("finished")
 
@@ -242,7 +252,7 @@ class Run:
         stored: Sequence[Message] = await history()
         current = self._log.transcript.messages() if self._log.transcript is not None else []
         record = self._log.record
-        self._grammar = Grammar([message["id"] for message in (*stored, *current)])
+        self._grammar = Grammar(_ids_of([*stored, *current]))
         return Turn(
             session_id=record.session_id,
             run_id=self.run_id,
@@ -264,22 +274,19 @@ class Run:
         text = self._mender.feed(text)
         if not text:
             return
+        self._grow(len(text))
         if self._text_id is None:
             self._begin_text()
         assert self._text_id is not None
-        if len(text) > MAX_DELTA_CHARS:
-            for part in pieces(text):
-                if self.is_over:
-                    return
-                await self._append(
-                    {"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": part}, len(part)
-                )
-            return
-        await self._append({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": text}, len(text))
+        for part in pieces(text) if len(text) > MAX_DELTA_CHARS else (text,):
+            await self._append({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": part})
 
-    async def _take_event(self, event: Event) -> None:
-        event = self._grammar.check(_as_dict(event))
-        size = _encoded_size(event)
+    async def _take_event(self, event: Any) -> None:
+        # Encoded before it is checked: what cannot be sent must open nothing. Decoded again: the agent may go on to
+        # change what it yielded.
+        encoded = _encoded(event)
+        self._grow(len(encoded))
+        event = self._grammar.check(orjson.loads(encoded))
         kind = event["type"]
         if kind == "TOOL_CALL_START" and "parentMessageId" not in event and self._text_id is not None:
             event["parentMessageId"] = self._text_id
@@ -293,20 +300,25 @@ class Run:
             self._marks[event["messageId"]] = event["metadata"]
         if kind in ("STATE_DELTA", "STATE_SNAPSHOT"):
             self._append_state(event)
-            return
-        if len(event.get("delta", "")) > MAX_DELTA_CHARS:
+            await self._pace()
+        elif len(event.get("delta", "")) > MAX_DELTA_CHARS:
             for part in pieces(event["delta"]):
-                if self.is_over:
-                    return
-                await self._append({**event, "delta": part}, len(part))
-            return
-        await self._append(event, size)
+                await self._append({**event, "delta": part})
+        else:
+            await self._append(event)
 
-    async def _append(self, event: Event, size: int) -> None:
+    def _grow(self, size: int) -> None:
         self._size += size
         if self._size > self._limits.max_bytes:
             raise AgentFailed(f"the run produced more than {self._limits.max_bytes} bytes", code="run_too_large")
+
+    async def _append(self, event: Event) -> None:
+        if self.is_over:
+            return
         self._log.append_event(event)
+        await self._pace()
+
+    async def _pace(self) -> None:
         self._pieces += 1
         if self._log.pending_bytes >= self._limits.pending_bytes:
             await self._log.room(self._limits.pending_bytes)
@@ -319,8 +331,8 @@ class Run:
             operations = [{"op": "replace", "path": "/artifacts", "value": event["snapshot"]}]
             artifacts = event["snapshot"]
         else:
-            operations, artifacts = _moved(event["delta"]), patched(self._log.artifacts, event["delta"], "STATE_DELTA")
-        self._size += _encoded_size({"delta": operations})
+            artifacts = patched(self._log.artifacts, event["delta"], "STATE_DELTA")
+            operations = _moved(event["delta"])
         self._log.artifacts = artifacts
         self._log.append(Entry([events.state_delta(operations)], change={"artifacts": artifacts}, required=True))
 
@@ -343,23 +355,24 @@ class Run:
             self._log.append_event({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": rest})
 
 
+def _ids_of(history: Sequence[Message]) -> set[str]:
+    calls = (call["id"] for message in history for call in message.get("toolCalls", ()))
+    return {*(message["id"] for message in history), *calls}
+
+
 def _result_text(status: Status) -> str:
     return {"interrupted": "interrupted by the user", "failed": "the run failed"}.get(status, "no result")
 
 
-def _as_dict(event: Any) -> Event:
+def _encoded(event: Any) -> bytes:
     dump = getattr(event, "model_dump", None)  # a model of the `ag_ui` package
     if dump is not None:
-        dumped: Event = dump(mode="json", by_alias=True, exclude_none=True)
-        return dumped
-    return event  # type: ignore[no-any-return]  # the grammar refuses what is not a dict
-
-
-def _encoded_size(event: Event) -> int:
+        event = dump(mode="json", by_alias=True, exclude_none=True)
     try:
-        return len(orjson.dumps(event))
+        return orjson.dumps(event)
     except (TypeError, ValueError) as error:
-        raise AgentFailed(f"{event.get('type', 'event')} is not JSON: {error}", code="agent_protocol") from None
+        kind = event.get("type") if isinstance(event, dict) else type(event).__name__
+        raise AgentFailed(f"{kind!r} is not JSON: {error}", code="agent_protocol") from None
 
 
 def _moved(operations: Sequence[Mapping[str, Any]]) -> list[Event]:

@@ -11,14 +11,14 @@ all when there is a run to stop: `Run.end` decides.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from ..errors import Conflict, LimitReached, Unavailable
 from ..ids import Cursor, new_id
 from . import events, queue
-from .dialogue import Accepted, EndReason, OnBusy, Outcome, Receipt
-from .memo import Memo, intent_to_stop, is_intent
+from .dialogue import Accepted, Creation, EndReason, OnBusy, Outcome, Receipt
+from .memo import Memo, intent_to_stop, is_intent, of_no_run
 from .outbox import Entry
 from .ports import EndSession, Event, RunRecord, SaveRun, SessionKey, SessionRecord, Tombstone
 from .reading import reading
@@ -41,6 +41,13 @@ class Session(Resident):
     def _on_run_over(self, run: Run) -> None:
         # Its record, not the run: that would keep all it said in memory.
         self.memo.note(run.as_record())
+
+    async def load(self, creation: Creation | None, admit: Callable[[], Any] | None = None) -> bool:
+        """Make sure that the session is in memory, as `Resident.load`."""
+        is_new = await super().load(creation, admit)
+        if is_new and creation is not None and not creation.messages:
+            self.memo.is_blank = True
+        return is_new
 
     # --- messages
 
@@ -340,6 +347,10 @@ class Session(Resident):
     # --- repeated POSTs
 
     async def _known(self, message_id: str) -> RunRecord | Run | None:
+        run, transcript = self.run, self.live.transcript
+        if run is not None and transcript is not None and message_id != run.question.message_id:
+            if message_id in transcript:  # of the active run: the storage does not have it yet
+                return self.memo.get(message_id) or of_no_run(message_id, run.run_id, run.started_at)
         with reading(self._node.settings.storage_timeout_seconds):
             return await self.memo.find(message_id, self.record, self._node.storage)
 

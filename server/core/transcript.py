@@ -43,6 +43,9 @@ class Transcript:
         self.open: dict[tuple[str, str], Event] = {}
         """(kind, id) → the event that opened it, in order of opening; kinds are those of `_OPENERS`."""
 
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self._messages
+
     def __len__(self) -> int:
         return len(self._messages)
 

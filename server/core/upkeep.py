@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -27,6 +27,7 @@ _log = logging.getLogger("sessionstream.upkeep")
 _EXPIRE_AT_ONCE: Final = 500
 _COLLAPSE_BYTES: Final = 4 << 20  # read, merged and written in one go: some milliseconds of a thread
 _DAY_S: Final = 86_400
+_TRIM_S: Final = 10.0  # the journal holds about this much time of what all sessions say
 
 
 class Kept(Protocol):
@@ -53,18 +54,34 @@ class Upkeep:
     def __init__(self, hub: Kept) -> None:
         self._hub = hub
         self._mark = 0
+        self._next_run = time.monotonic() + hub.settings.cleanup_interval_seconds
+        self._next_trim = 0.0
         self.expired = 0
+
+    async def beat(self, now: float) -> None:
+        """Do what is due. `now` is `time.monotonic()`."""
+        interval_s = self._hub.settings.cleanup_interval_seconds
+        if now >= self._next_trim:
+            await self._try(self.trim_journal)
+            self._next_trim = time.monotonic() + min(_TRIM_S, interval_s)
+        if now >= self._next_run:
+            await self.run()
+            self._next_run = time.monotonic() + interval_s
 
     async def run(self) -> None:
         """Do all of it once; what fails is left for the next time."""
         for step in (self.expire, self.collapse_logs, self.trim_journal, self.purge_tombstones):
-            try:
-                await step()
-            except (StorageError, SessionstreamError, TimeoutError) as error:
-                _log.warning("%s was put off: %s", step.__name__, error)
-            except Exception:  # boundary: housekeeping that fails must not take the node down
-                _log.exception("%s failed", step.__name__)
+            await self._try(step)
         self._hub.evict_idle(self._hub.settings.idle_memory_seconds)
+
+    async def _try(self, step: Callable[[], Awaitable[None]]) -> None:
+        name = getattr(step, "__name__", "upkeep")
+        try:
+            await step()
+        except (StorageError, SessionstreamError, TimeoutError) as error:
+            _log.warning("%s was put off: %s", name, error)
+        except Exception:  # boundary: housekeeping that fails must not take the node down
+            _log.exception("%s failed", name)
 
     async def expire(self, user_id: str | None = None) -> None:
         """End sessions whose time is over, unless a stream, a run or a queue keeps them alive."""
