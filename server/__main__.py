@@ -14,11 +14,10 @@ from typing import Any, Final
 import anyio
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from . import __version__
 from .api.auth import check_bind
-from .api.events import TRANSPORT
+from .api.protocol import make_protocol
 from .app import create_app
 from .core.hub import Hub
 from .errors import ConfigError
@@ -29,15 +28,6 @@ _log = logging.getLogger("sessionstream")
 _GRACE_S: Final = 1  # for requests that are under way when all streams have ended
 _LAST_S: Final = _GRACE_S + 0.5
 _FORCED_EXIT_CODE: Final = 128 + signal.SIGTERM
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, with the connection in the scope: a stream can cut a peer that takes nothing."""
-
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        super().on_message_begin()
-        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]  # ours, not a standard one
 
 
 class Server(uvicorn.Server):
@@ -90,7 +80,7 @@ def serve(settings: Settings, app: Starlette) -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http=Protocol,
+        http=make_protocol(settings.body_timeout_seconds),
         ws="none",
         log_config=None,
         access_log=False,

@@ -39,6 +39,8 @@ def create_app(settings: Settings) -> Starlette:
         exception_handlers=exception_handlers,
         lifespan=lifespan,
     )
+    # A path is there or it is not: a redirect would name the Host that the client made up.
+    app.router.redirect_slashes = False
     app.state.hub = hub
     return app
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import anyio.lowlevel
 import orjson
 
 from .process import Server
@@ -51,6 +52,8 @@ class Arena:
                 yield server
             finally:
                 server.kill_now()
+                server.wire.forget()
+                await anyio.lowlevel.checkpoint()  # aborted transports close in the next turn of the loop
 
 
 # --- the scripted agent's steps

@@ -113,6 +113,9 @@ class Fold:
             self._changed(event["messageId"], event)
 
     def _tool_start(self, event: dict[str, Any]) -> None:
+        if self._find_call(event["toolCallId"]) is not None:  # opened again, behind a snapshot that holds it
+            self._tool_changed(event)
+            return
         owner_id = event.get("parentMessageId") or event["toolCallId"]
         if self.messages.get(owner_id, {"role": "assistant"})["role"] != "assistant":
             owner_id = event["toolCallId"]

@@ -24,7 +24,7 @@ WORKERS: Final = 16
 RUNS_PER_SESSION: Final = 20  # a fresh session now and then keeps the history short
 TOKENS: Final = 6
 RATE: Final = 300.0
-STEP_S: Final = 0.0005
+STEP_S: Final = 0.001
 WHOLE: Final = "".join(f"w{n} " for n in range(TOKENS))
 STATUSES: Final = {"success": "finished", "cancelled": "interrupted", "error": "failed"}
 FAULTS: Final = (
@@ -56,7 +56,7 @@ class Worker:
         self._caller = Caller(server.wire, f"user{number}")
         self._ledger = ledger
         self._number = number
-        self._delay_s = TOKENS / RATE
+        self._delay_s = 1.5 * TOKENS / RATE
         self._shots = 0
 
     async def work(self, times: int, shoot: Callable[[Worker, Shot], Awaitable[None]]) -> None:

@@ -106,6 +106,8 @@ async def isolation(arena: Arena) -> Tally:
         theirs = await _set_up(owner, follower.session_id)
         made_up = {name: _made_up(value) for name, value in theirs.items()} | {"session": "session-of-nobody"}
         made_up["page"] = await _page_of_another(server.wire)
+        found = (await owner.call("GET", "/api/sessions", query={"q": SECRET})).json()["count"]
+        tally.expect(found == 1, "owner_refused", f"the owner's search finds {found} sessions")
         tasks.start_soon(follower.follow)
         await follower.until_attached()
         before, cursor = await _owned(owner, follower.session_id), follower.cursor
@@ -179,6 +181,7 @@ async def _compare(
         unsent = [value for name, value in theirs.items() if value in raw and value not in sent and name != "message"]
         tally.expect(not unsent, "leaked", f"{probe.method} {probe.path}: {unsent} in {raw[:300]}")
     tally.count("probes")
+    tally.count("probes_of_paths_not_there", '"code": "not_found"' in answers[0])
     is_alike = answers[0] == answers[1]
     tally.expect(is_alike, "told_apart", f"{probe.method} {probe.path} {probe.body}:\n  {answers[0]}\n  {answers[1]}")
     tally.progress(f"{number + 1} of {len(PROBES)} probes")

@@ -1,6 +1,6 @@
 """Thousands of cycles of every way a session, run or stream can end: what the server holds goes back to where it was.
 
-Each cycle has a session of its own, which is deleted at the end or left to expire. A quarter of the cycles warms up;
+Each cycle has a session of its own, which is deleted at the end or left to expire. Many cycles warm up;
 then memory, threads and open files are measured, and once more after all of them. Rows must go back to none.
 """
 
@@ -20,6 +20,8 @@ from .wire import Stream
 WORKERS: Final = 12
 GROWTH_KB: Final = 6 * 1024  # 3 kB a cycle: a session, a run or a stream that stayed would be more
 SETTLE_S: Final = 60.0
+QUIET_S: Final = 4.0  # longer than a session without a stream lives here
+POOLED: Final = 8  # more at once than any pool of threads or connections should hold
 SETTINGS: Final = {
     "SESSION_TIMEOUT_MINUTES": "0.05",
     "CLEANUP_INTERVAL_SECONDS": "0.3",
@@ -218,16 +220,15 @@ async def leaks(arena: Arena) -> Tally:
     tally = Tally("leaks", faults=FAULTS)
     cycles = arena.scaled(2000, 200)
     async with arena.server(SETTINGS) as server:
-        empty_rows = server.rows()
-        await _cycle(server, cycles // 4, "warm", tally)
-        before = await _settled(server, empty_rows, tally)
+        await _cycle(server, arena.scaled(1500, 250), "warm", tally)
+        before, rows_before = await _settled(server, "before", tally)
         await _cycle(server, cycles, "cycle", tally)
-        after = await _settled(server, empty_rows, tally)
-        _judge(before, after, tally)
-        left = {name: count for name, count in server.rows().items() if count > empty_rows.get(name, 0)}
-        tally.note("rows_at_start", sum(empty_rows.values()))
-        tally.note("rows_at_end", sum(server.rows().values()))
-        tally.expect(not left, "rows_left", str(left))
+        after, rows_after = await _settled(server, "after", tally)
+    _judge(before, after, tally)
+    tally.note("rows_before", sum(rows_before.values()))
+    tally.note("rows_after", sum(rows_after.values()))
+    left = {name: count for name, count in rows_after.items() if count > rows_before.get(name, 0)}
+    tally.expect(not left, "rows_left", str(left))
     return tally
 
 
@@ -249,19 +250,30 @@ async def _cycle(server: Server, cycles: int, name: str, tally: Tally) -> None:
             tasks.start_soon(work, worker)
 
 
-async def _settled(server: Server, empty_rows: dict[str, int], tally: Tally) -> Sample:
+async def _settled(server: Server, name: str, tally: Tally) -> tuple[Sample, dict[str, int]]:
     """Wait until every session is gone and nothing changes any more; return what the server holds then."""
+    await _saturate(server, name, tally)
     server.wire.forget()
+    rows, changed_at = server.rows(), anyio.current_time()
     with anyio.move_on_after(SETTLE_S):
-        while any(count > empty_rows.get(name, 0) for name, count in server.rows().items()):
-            tally.progress(f"settling: {server.rows()}")
+        while anyio.current_time() - changed_at < QUIET_S:
             await anyio.sleep(0.2)
-    smallest = server.sample()
-    for _ in range(15):  # what is freed late: idle connections, sessions about to leave memory
-        await anyio.sleep(0.2)
-        now = server.sample()
-        smallest = Sample(*(min(pair) for pair in zip(smallest, now, strict=True)))
-    return smallest
+            now = server.rows()
+            if now != rows:
+                rows, changed_at = now, anyio.current_time()
+            tally.progress(f"settling: {rows}")
+    return server.sample(), rows
+
+
+async def _saturate(server: Server, name: str, tally: Tally) -> None:
+    """Let all pools of the server grow to their bound, which is no leak: ask for much at once."""
+    guest = Guest(Caller(server.wire, "crowd"), f"crowd-{name}", tally)
+    await guest.say(emit(5, 0), wait=True)
+    async with anyio.create_task_group() as tasks:
+        for number in range(POOLED * 8):
+            path = ("export", "messages", "/api/sessions?q=w1")[number % 3]
+            tasks.start_soon(guest.call, "GET", path)
+    await guest.call("DELETE", "")
 
 
 def _judge(before: Sample, after: Sample, tally: Tally) -> None:

@@ -6,6 +6,7 @@ is chosen once, so that clients find a restarted server where the old one was.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -38,12 +39,25 @@ UNLIMITED: Final = {
     "LOG_KEPT_BYTES": str(1 << 30),
     "LOG_LEVEL": "warning",
 }
+# Memory that is freed goes back at once, so that what /proc shows is what is held.
+ALLOCATOR: Final = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}
 AGENTS: Final = """\
 default = "scripted"
 
 [agents.scripted]
 kind = "scripted"
+
+[agents.loud]
+kind = "scripted"
+script = "loud.json"
 """
+LOUD_EVENTS: Final = 100
+LOUD_CHARS: Final = 4000
+"""The loud agent streams so many events of so many characters that leave no message behind."""
 
 
 class Sample(NamedTuple):
@@ -68,6 +82,8 @@ class Server:
         if scripted:
             agents = folder / "agents.toml"
             agents.write_text(AGENTS, encoding="utf-8")
+            noise = {"event": {"type": "CUSTOM", "name": "noise", "value": "x" * LOUD_CHARS}}
+            (folder / "loud.json").write_text(json.dumps({"steps": [noise] * LOUD_EVENTS}), encoding="utf-8")
             self._arguments += ["--agents", str(agents), "--no-docs"]
 
     @property
@@ -88,7 +104,7 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "server", *self._arguments],
                 cwd=ROOT,
-                env={**kept, **self._settings},
+                env={**kept, **ALLOCATOR, **self._settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -105,7 +121,8 @@ class Server:
         listening_at: float | None = None
         while time.monotonic() - started_at < START_TIMEOUT_S:
             if self._process is None or self._process.poll() is not None:
-                raise RuntimeError(f"the server ended at its start:\n{self.tail()}")
+                code = None if self._process is None else self._process.returncode
+                raise RuntimeError(f"the server ended at its start with {code}:\n{self.tail()}")
             with suppress(Broken):
                 answer = await self.wire.call("GET", "/health/ready", timeout_s=5)
                 listening_at = listening_at or time.monotonic()
@@ -150,7 +167,7 @@ class Server:
         """Return the number of rows of every table of ours, read beside the server; tombstones excepted."""
         found: dict[str, int] = {}
         for path in sorted(self.data.rglob("*")):
-            if path.is_file() and path.open("rb").read(15) == b"SQLite format 3":
+            if path.is_file() and _is_database(path):
                 found.update(_rows(path))
         return found
 
@@ -165,11 +182,16 @@ class Server:
         return process.wait(STOP_TIMEOUT_S)
 
 
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(15) == b"SQLite format 3"
+
+
 def _rows(path: Path) -> dict[str, int]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
         tables = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
         virtual = [name for name, sql in tables if sql and sql.upper().startswith("CREATE VIRTUAL")]
-        names = [name for name, _ in tables if not name.startswith("sqlite_") and "tombstone" not in name]
+        names = [name for name, _ in tables if not name.startswith("sqlite_") and "ended" not in name]
         own = [name for name in names if not any(name.startswith(f"{parent}_") for parent in virtual)]
         return {name: int(database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]) for name in own}
 

@@ -168,7 +168,6 @@ class Stream:
         self.status = status
         self.headers = headers
         self.ending = "open"
-        self.received_bytes = 0
         self._connection = connection
         self._chunks = ChunkDecoder()
         self._chunked = headers.get("transfer-encoding", "").lower() == "chunked"
@@ -176,6 +175,15 @@ class Stream:
 
     async def read(self, timeout_s: float = 60.0) -> list[Frame] | None:
         """Return the next frames (an empty list when only comments came), or None at the end; see `ending`."""
+        text = await self.read_bytes(timeout_s)
+        if text is None:
+            return None
+        parts = (self._rest + text).split(b"\n\n")
+        self._rest = parts.pop()
+        return [frame for part in parts if (frame := parse_frame(part)) is not None]
+
+    async def read_bytes(self, timeout_s: float = 60.0) -> bytes | None:
+        """Return the next bytes of the body (maybe none), or None at the end. Not to be mixed with `read`."""
         if self.ending != "open":
             return None
         try:
@@ -185,20 +193,11 @@ class Stream:
             raise Broken("the stream was silent for too long") from None
         except OSError:
             piece = b""
-        if not piece:
-            self.ending = "cut"
-            self._connection.abort()
-            return None
-        self.received_bytes += len(piece)
         text = self._chunks.feed(piece) if self._chunked else piece
-        parts = (self._rest + text).split(b"\n\n")
-        self._rest = parts.pop()
-        frames = [frame for part in parts if (frame := parse_frame(part)) is not None]
-        if self._chunks.ended:
-            self.ending = "clean"
+        if not piece or self._chunks.ended:
+            self.ending = "clean" if self._chunks.ended else "cut"
             self._connection.abort()
-            return frames or None
-        return frames
+        return text if piece else None
 
     async def refusal(self) -> Answer:
         """Return the whole response of a stream that was refused."""

@@ -85,6 +85,8 @@ class EventStream(EventSourceResponse):
                 return
             self._transport = scope.get("extensions", {}).get(TRANSPORT)
             self._hub.streams.add(self)
+            if self._hub.is_draining:
+                self.drain()  # it was not there when the others were told
             async with anyio.create_task_group() as tasks:
                 self._scope = tasks.cancel_scope
                 tasks.start_soon(self._stream, send)
@@ -103,7 +105,8 @@ class EventStream(EventSourceResponse):
         settings = self._hub.settings
         if self._sending_since is not None:
             if now - self._sending_since > settings.send_timeout_seconds:
-                self._cut()
+                _log.info("a client took nothing for %g s: cut", settings.send_timeout_seconds)
+                self.cut()
         elif now > self._leave_at:
             self.drain()
         elif now - self._last_sent >= settings.heartbeat_seconds:
@@ -115,8 +118,8 @@ class EventStream(EventSourceResponse):
         self._is_leaving = True
         self._source.wake()
 
-    def _cut(self) -> None:
-        _log.info("a client took nothing for %g s: cut", self._hub.settings.send_timeout_seconds)
+    def cut(self) -> None:
+        """End at once, whatever the client takes or not."""
         if self._transport is not None:
             # Closing would wait for the peer to take what is buffered, which is what it does not do.
             self._transport.abort()

@@ -118,6 +118,7 @@ class Hub:
         )
         self.streams.drain()
         await _until(lambda: not self.streams, ends_at)
+        self.streams.cut()
 
     async def close(self) -> None:
         """Write what is left and release the storage; safe to call again."""
@@ -153,13 +154,11 @@ class Hub:
 
     async def _keep(self) -> None:
         """One timer for what asks the storage, which may take its time."""
-        next_upkeep = time.monotonic() + self.settings.cleanup_interval_seconds
         while True:
             await anyio.sleep(min(_BEAT_S, self.settings.cleanup_interval_seconds))
             await self._start_waiting()
-            if time.monotonic() >= next_upkeep and self.is_open:
-                await self.upkeep.run()
-                next_upkeep = time.monotonic() + self.settings.cleanup_interval_seconds
+            if self.is_open:
+                await self.upkeep.beat(time.monotonic())
 
     # --- sessions
 

@@ -125,6 +125,10 @@ class Journal:
         except Exception:  # boundary: as above; it is committed, and a restart shows it
             _log.exception("session %s: what is committed cannot be shown", log.record.session_id)
 
+    def forget(self) -> None:
+        """Drop what waits for a commit: recovery starts over, from what is stored."""
+        self._dirty.clear()
+
     def as_error(self) -> StorageError:
         """Return the last fault as an error."""
         return StorageError(self.fault or "the storage did not take a commit")

@@ -15,8 +15,9 @@ from typing import Final
 from ..ids import parse_cursor
 from . import events
 from .events import cut_frames
-from .ports import LogSlice, Storage
+from .ports import Storage
 from .session import Session
+from .sessionlog import SessionLog
 from .snapshot import take_snapshot
 
 _CHUNK_BYTES: Final = 256 << 10  # what one cold read takes from the storage
@@ -64,11 +65,8 @@ class Reader:
         self._position = cursor.seq
         if cursor.seq >= log.ring.base:
             return b""
-        chunk = await self._storage.read_log(log.record.ref, cursor.seq, _CHUNK_BYTES)
-        if chunk is None:
-            return await self._snapshot(resumed=False)
-        self._position = chunk.last
-        return chunk.frames
+        frames = await self._stored(log, None)
+        return frames if frames is not None else await self._snapshot(resumed=False)
 
     def begin_at(self, seq: int) -> None:
         """Take a place that is known to be kept: just before a run that was started by the caller."""
@@ -90,13 +88,7 @@ class Reader:
         if chunk is not None:
             self._position = log.ring.last if until is None else until
             return chunk
-        stored = await self._storage.read_log(log.record.ref, self._position, _CHUNK_BYTES)
-        if stored is None or not stored.frames:
-            return None
-        if until is not None and stored.last > until:
-            stored = LogSlice(cut_frames(stored.frames, until), until)
-        self._position = stored.last
-        return stored.frames
+        return await self._stored(log, until)
 
     @property
     def is_at_end(self) -> bool:
@@ -116,6 +108,15 @@ class Reader:
         }
         wrapped = events.housekeeping(session_id, f"{events.SYNC_PREFIX}end", now, [news])
         return b"".join(map(events.bare_frame, wrapped))
+
+    async def _stored(self, log: SessionLog, until: int | None) -> bytes | None:
+        stored = await self._storage.read_log(log.record.ref, self._position, _CHUNK_BYTES)
+        if stored is None or not stored.frames:
+            return None
+        # A commit may be readable before the loop has heard of it: what is not published yet comes from the ring.
+        last = log.ring.last if until is None else min(until, log.ring.last)
+        self._position = min(stored.last, last)
+        return stored.frames if stored.last <= last else cut_frames(stored.frames, last)
 
     async def _snapshot(self, *, resumed: bool | None) -> bytes:
         snapshot = await take_snapshot(self._session, self._storage, self._timeout_minutes)

@@ -39,6 +39,7 @@ async def recover(hub: Recovering) -> None:
     Raises:
         StorageError: the storage failed meanwhile; calling again is safe.
     """
+    hub.journal.forget()  # what an attempt appended that failed: it is appended again
     left = await hub.storage.open_runs()
     waiting = []
     for one in left:

@@ -347,12 +347,12 @@ class Session(Resident):
     # --- repeated POSTs
 
     async def _known(self, message_id: str) -> RunRecord | Run | None:
-        run, transcript = self.run, self.live.transcript
-        if run is not None and transcript is not None and message_id != run.question.message_id:
-            if message_id in transcript:  # of the active run: the storage does not have it yet
-                return self.memo.get(message_id) or of_no_run(message_id, run.run_id, run.started_at)
         with reading(self._node.settings.storage_timeout_seconds):
-            return await self.memo.find(message_id, self.record, self._node.storage)
+            known = await self.memo.find(message_id, self.record, self._node.storage)
+        run, transcript = self.run, self.live.transcript
+        if known is None and run is not None and transcript is not None and message_id in transcript:
+            return of_no_run(message_id, run.run_id, run.started_at)  # an answer that is not stored yet
+        return known
 
     def _repeated(self, known: RunRecord | Run, digest: bytes) -> Accepted:
         record = known.as_record() if isinstance(known, Run) else known

@@ -50,6 +50,7 @@ class SessionLog:
         "_submit",
         "artifacts",
         "fold_version",
+        "is_buried",
         "journal_position",
         "on_change",
         "pending_bytes",
@@ -73,6 +74,8 @@ class SessionLog:
         """Grows whenever stored messages change: who read them beside a change reads again."""
         self.journal_position: int | None = None
         """The journal is needed from here on for this session."""
+        self.is_buried = False
+        """Whether the storage has nothing of it any more: whatever was appended meanwhile must not come back."""
         self.pending_bytes = 0
         self.readers: set[Callable[[], None]] = set()
         """Called after each publish."""
@@ -156,6 +159,9 @@ class SessionLog:
     def prepare(self) -> Prepared:
         """Take the outbox and return what a commit must write for it."""
         items = self._outbox
+        if self.is_buried:
+            self._outbox = []
+            return Prepared(items, self.pending_bytes, [], [], self.record, folded=True)
         fold = _Fold(self)
         for item in items:
             fold.take(item)
@@ -186,6 +192,7 @@ class SessionLog:
         """Make a committed part visible and wake everybody who waits for it."""
         changed = part.record is not self.record
         self.record = part.record
+        self.is_buried = self.is_buried or any(isinstance(write, EndSession) for write in part.writes)
         self.ring.extend(part.frames)
         self.pending_bytes -= part.size
         for item in part.items:

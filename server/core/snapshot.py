@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import Unavailable
 from ..ids import Cursor
 from . import events
-from .ports import Event, Message, SessionRecord, Storage
+from .ports import Event, Message, MessageRecord, SessionRecord, Storage
 from .queue import public_queue
 from .session import Session
 from .sessionlog import SessionLog
@@ -65,15 +65,18 @@ async def take_snapshot(session: Session, storage: Storage, timeout_minutes: flo
     for _ in range(_ATTEMPTS):
         log = session.live
         version = log.fold_version
-        stored: Sequence[Message] = ()
+        stored: Sequence[MessageRecord] = ()
         if log.record.message_count:
-            stored = [row.message for row in await storage.messages(log.record.ref)]
+            stored = await storage.messages(log.record.ref)
         if version == log.fold_version and session.ended is None:
             return _compose(log, stored, timeout_minutes)
     raise Unavailable("the session changes faster than it can be read", retry_after_s=1)
 
 
-def _compose(log: SessionLog, stored: Sequence[Message], timeout_minutes: float) -> Snapshot:
+def _compose(log: SessionLog, stored: Sequence[MessageRecord], timeout_minutes: float) -> Snapshot:
+    # A commit may be readable before the loop has heard of it: what stands behind the cursor, or is open, is not yet here.
+    last = log.ring.last if log.run is None else log.run.first - 1
+    ended = [row.message for row in stored if row.position <= last]
     current = log.transcript.messages() if log.transcript is not None else []
     public = public_session(log, timeout_minutes)
     run = None
@@ -88,7 +91,7 @@ def _compose(log: SessionLog, stored: Sequence[Message], timeout_minutes: float)
     return Snapshot(
         cursor=log.cursor,
         session=public,
-        messages=[*stored, *current],
+        messages=[*ended, *current],
         state=state,
         run=run,
         reopening=log.transcript.reopening() if log.transcript is not None else [],

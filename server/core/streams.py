@@ -20,6 +20,9 @@ class Stream(Protocol):
     def drain(self) -> None:
         """End soon, so that the client comes back."""
 
+    def cut(self) -> None:
+        """End at once, for a client that takes nothing."""
+
 
 class Streams:
     """The registry. A place is counted from before the response starts until it ends, however it ends."""
@@ -66,6 +69,11 @@ class Streams:
         """Ask every stream to end."""
         for stream in list(self._open):
             stream.drain()
+
+    def cut(self) -> None:
+        """End every stream that is left."""
+        for stream in list(self._open):
+            stream.cut()
 
 
 def retry_ms() -> int:

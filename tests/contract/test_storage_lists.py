@@ -1,0 +1,105 @@
+"""What every storage promises to the core about lists of sessions: pages, search, totals."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from server.core.ports import EndSession, SaveMessages, SaveSession, Storage, Tombstone
+from tests.contract.records import message_of, record_of, write
+
+# --- lists
+
+
+async def test_sessions_are_listed_latest_first_in_pages_without_gap_or_repetition(storage: Storage) -> None:
+    records = [record_of(ref, last_activity=activity) for ref, activity in ((1, 3.0), (2, 1.0), (3, 3.0), (4, 2.0))]
+    await write(storage, *map(SaveSession, records), SaveSession(record_of(9, user_id="bob")))
+
+    seen, cursor = [], None
+    for _ in range(4):
+        page = await storage.sessions("ann", limit=1, cursor=cursor, query=None)
+        seen += [record.ref for record in page.records]
+        cursor = page.next_cursor
+
+    assert seen == [3, 1, 4, 2]
+    assert cursor is None
+    assert (await storage.sessions("ann", limit=4, cursor=None, query=None)).next_cursor is None
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "1.5", "_", "1.5_x", "x_1"])
+async def test_a_bad_page_cursor_is_a_value_error(storage: Storage, cursor: str) -> None:
+    with pytest.raises(ValueError, match="^"):
+        await storage.sessions("ann", limit=1, cursor=cursor, query=None)
+
+
+SEARCHED: Final = {
+    "Weather in Paris": ["How warm is it?", "About 20 degrees."],
+    "Recipes": ["Crème brûlée, please", "漢字を含む文章"],
+    "100%": ["under_score and O'Brien"],
+}
+
+
+@pytest.mark.parametrize(
+    ("query", "titles"),
+    [
+        ("paris", ["Weather in Paris"]),
+        ("degr", ["Weather in Paris"]),
+        ("20 about", ["Weather in Paris"]),
+        ("warm degrees", []),
+        ("creme BRULEE", ["Recipes"]),
+        ("漢字", ["Recipes"]),
+        ("字を含", ["Recipes"]),
+        ("under_score", ["100%"]),
+        ("O'Brien", ["100%"]),
+        ('" OR text:', []),
+        ("%", []),
+        ("", []),
+        ("漢%", []),
+        ("nothing", []),
+    ],
+)
+async def test_search_finds_words_of_titles_and_messages(storage: Storage, query: str, titles: list[str]) -> None:
+    for ref, (title, texts) in enumerate(SEARCHED.items(), 1):
+        rows = [message_of(at, text) for at, text in enumerate(texts, 1)]
+        await write(storage, SaveSession(record_of(ref, title=title)), SaveMessages(ref, rows))
+        other = record_of(ref + 10, title=title, user_id="bob")
+        await write(storage, SaveSession(other), SaveMessages(ref + 10, rows))
+
+    page = await storage.sessions("ann", limit=10, cursor=None, query=query)
+
+    assert [record.title for record in page.records] == titles
+
+
+async def test_search_follows_a_new_title(storage: Storage) -> None:
+    await write(storage, SaveSession(record_of(title="apple")))
+    await write(storage, SaveSession(record_of(title="pear")))
+
+    async def found(query: str) -> int:
+        return len((await storage.sessions("ann", limit=5, cursor=None, query=query)).records)
+
+    assert [await found("apple"), await found("pear")] == [0, 1]
+    await write(storage, SaveSession(record_of(title=None)))
+    assert await found("pear") == 0
+
+
+async def test_totals_count_live_and_ended_sessions(storage: Storage) -> None:
+    live = record_of(1, created_at=100.0, last_activity=110.0, message_count=4, run_count=2)
+    ended = record_of(2, created_at=100.0, last_activity=130.0, message_count=2, run_count=1)
+    bobs = record_of(3, user_id="bob", created_at=100.0, last_activity=100.0)
+    await write(storage, SaveSession(live), SaveSession(ended), SaveSession(bobs))
+    await write(storage, EndSession(ended, Tombstone("expired", 140.0)))
+    never = {"last_hour": 0, "last_day": 0}
+
+    assert await storage.stats("ann") == {
+        "sessions": {"active": 1, "ended": 1, "total": 2, "by_user": {"ann": 1}},
+        "runs": 3,
+        "messages": 6,
+        "average_messages_per_session": 3.0,
+        "average_duration_seconds": 20.0,
+        "created": never,
+        "expired": never,
+    }
+    everybody = await storage.stats(None)
+    assert everybody["sessions"] == {"active": 2, "ended": 1, "total": 3, "by_user": {"ann": 1, "bob": 1}}
+    assert (await storage.stats("eve"))["average_duration_seconds"] == 0
