@@ -218,9 +218,9 @@ WAYS: Final[tuple[Way, ...]] = (
 async def leaks(arena: Arena) -> Tally:
     """Run the scenario."""
     tally = Tally("leaks", faults=FAULTS)
-    cycles = arena.scaled(2000, 200)
+    cycles = arena.scaled(2000, 400)
     async with arena.server(SETTINGS) as server:
-        await _cycle(server, arena.scaled(1500, 250), "warm", tally)
+        await _cycle(server, arena.scaled(1500, 400), "warm", tally)
         before, rows_before = await _settled(server, "before", tally)
         await _cycle(server, cycles, "cycle", tally)
         after, rows_after = await _settled(server, "after", tally)

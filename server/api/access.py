@@ -6,6 +6,8 @@ caller does not own. Only an admin is looked further for: the one other owner of
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -17,6 +19,8 @@ from ..core.reading import reading
 from ..errors import Invalid, NotFound
 from ..ids import is_client_id
 from .auth import Principal, principal_of
+
+_SITE: Final = re.compile(r"[a-z0-9.:-]{1,253}", re.ASCII)
 
 
 def hub_of(request: Request) -> Hub:
@@ -53,13 +57,20 @@ def creation_of(request: Request, *, agent: str | None = None, persona: str | No
         Invalid: there is no such agent.
     """
     hub = hub_of(request)
-    site = urlsplit(request.headers.get("origin") or request.headers.get("referer") or "").hostname
     return Creation(
         agent=check_agent(hub, agent) or hub.agents.default,
         persona=persona,
-        website_domain=site[:253] if site else None,
+        website_domain=_site_of(request),
         ip_address=request.client.host if request.client else None,
     )
+
+
+def _site_of(request: Request) -> str | None:
+    try:
+        site = urlsplit(request.headers.get("origin") or request.headers.get("referer") or "").hostname
+    except ValueError:  # what a header holds may look like a URL and be none
+        return None
+    return site if site is not None and _SITE.fullmatch(site) else None
 
 
 def check_agent(hub: Hub, agent: str | None) -> str | None:

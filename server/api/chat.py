@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
+import anyio
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,12 +21,13 @@ from ..core.reading import reading
 from ..core.run import Question, Run
 from ..core.session import Session
 from ..core.snapshot import take_snapshot
-from ..errors import AgentFailed, Invalid
+from ..errors import AgentFailed, Invalid, SessionstreamError
 from ..ids import new_id
 from .access import creation_of, hub_of, key_of
 from .answers import json_answer
 from .bodies import ChatBody, InterruptBody, SystemBody, read_body
 from .events import EventStream
+from .problems import answer as answer_problem
 from .query import query_id
 from .watch import RunSource, await_end
 
@@ -49,9 +53,9 @@ async def chat(request: Request) -> Response:
         if reader is None:
             return _accepted(key, accepted)
         if is_stream:
-            source = RunSource(session, reader, accepted)
+            source = RunSource(session, reader, accepted, hub.storage)
             return EventStream(hub, source, b"", stack.pop_all(), {"X-Session-Id": key.session_id})
-        return await _after(hub, session, reader, accepted)
+        return await _unless_gone(request, partial(_after, hub, session, reader, accepted))
 
 
 async def stream(request: Request) -> Response:
@@ -146,6 +150,25 @@ def _receipt(key: SessionKey, accepted: Accepted) -> dict[str, Any]:
         "cursor": str(accepted.cursor),
         "status": accepted.status,
     }
+
+
+async def _unless_gone(request: Request, answer: Callable[[], Awaitable[Response]]) -> Response:
+    """Return the answer, or stop waiting for it when the client left: the run goes on, the place is free."""
+    answered: list[Response] = []
+    async with anyio.create_task_group() as tasks:
+
+        async def listen() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(listen)
+        try:
+            answered.append(await answer())
+        except SessionstreamError as error:
+            answered.append(answer_problem(request.scope, error))
+        tasks.cancel_scope.cancel()
+    return answered[0] if answered else Response(status_code=499)
 
 
 async def _after(hub: Hub, session: Session, reader: Reader, accepted: Accepted) -> Response:

@@ -25,6 +25,7 @@ from ..errors import SessionstreamError
 
 _log = logging.getLogger("sessionstream.stream")
 
+_SLICE_BYTES: Final = 256 << 10
 HEARTBEAT: Final = b": \n\n"
 TRANSPORT: Final = "sessionstream.transport"
 """Name of the ASGI extension under which our own server passes the connection, so that a dead one can be cut."""
@@ -109,7 +110,7 @@ class EventStream(EventSourceResponse):
                 self.cut()
         elif now > self._leave_at:
             self.drain()
-        elif now - self._last_sent >= settings.heartbeat_seconds:
+        elif now - self._last_sent >= settings.heartbeat_seconds - self._hub.beat_s:
             self._is_due = True
             self._source.wake()
 
@@ -129,10 +130,22 @@ class EventStream(EventSourceResponse):
     # --- sending
 
     async def _stream(self, send: Send) -> None:
+        try:
+            await self._write(send)
+        except OSError:
+            _log.debug("the client went away while something was sent")  # how ASGI 2.4 servers say so
+        assert self._scope is not None
+        self._scope.cancel()
+
+    async def _write(self, send: Send) -> None:
         await self._send_head(send)
         preamble = b"retry: %d\n: connected\n\n" % retry_ms()
-        await self._send(send, preamble + self._first)
-        self._first = b""
+        first, self._first = memoryview(self._first), b""
+        # In slices: the transport would copy what the client has not taken yet, however much that is.
+        await self._send(send, preamble + bytes(first[:_SLICE_BYTES]))
+        for start in range(_SLICE_BYTES, len(first), _SLICE_BYTES):
+            await self._send(send, bytes(first[start : start + _SLICE_BYTES]))
+        del first
         while True:
             chunk = await self._next()
             if chunk:
@@ -152,8 +165,6 @@ class EventStream(EventSourceResponse):
                 continue
             await self._source.wait()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-        assert self._scope is not None
-        self._scope.cancel()
 
     async def _next(self) -> bytes | None:
         try:

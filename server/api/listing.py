@@ -12,12 +12,13 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core import events
 from ..core.hub import Hub
-from ..core.ports import Event, SessionKey, SessionRecord
+from ..core.ports import Event, SessionKey, SessionRecord, StorageError
 from ..core.reading import reading
 from ..core.snapshot import public_session
 from ..ids import new_id
@@ -65,14 +66,19 @@ class ListSource:
         changed, self._changed = self._changed, {}
         self._quiet_until = time.monotonic() + _PAUSE_S
         operations: list[Event] = []
-        for key in changed:
-            operations += await self._patch(key)
+        try:
+            with anyio.fail_after(self._hub.settings.storage_timeout_seconds):
+                states = {key: await self._now(key) for key in changed}
+        except (StorageError, TimeoutError):
+            self._changed = {**changed, **self._changed}  # told later: the heartbeat comes back for it
+            return b""
+        for key, now in states.items():
+            operations += self._patch(key, now)
         return _wrapped(events.state_delta(operations)) if operations else b""
 
-    async def _patch(self, key: SessionKey) -> list[Event]:
+    def _patch(self, key: SessionKey, now: dict[str, Any] | None) -> list[Event]:
         path = f"/sessions/{key.session_id}"
         told = self._told.get(key.session_id)
-        now = await self._now(key)
         if now == told:
             return []
         if now is None:

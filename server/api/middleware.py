@@ -140,6 +140,8 @@ class OriginMiddleware:
             app = _preflight()
         # The stream of an unknown id opens that session: it is a write as far as pages of other sites go.
         is_write = scope["method"] in _WRITES or scope["path"] == STREAM_PATH
+        is_foreign = scope["path"] == STREAM_PATH and header_values(scope, b"sec-fetch-site") == ["cross-site"]
+        origins = origins or (["null"] if is_foreign else [])  # an image of another site carries no Origin
         if origins and (asks or is_write) and not (is_allowed or self._is_ours(scope, origins)):
             refusal = Forbidden("the Origin is neither ours nor one of ALLOWED_ORIGINS", code="origin_refused")
             app = answer(scope, refusal)

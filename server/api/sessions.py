@@ -138,6 +138,7 @@ async def clear(request: Request) -> Response:
     hub = hub_of(request)
     async with hub.session(await path_key(request)) as session:
         await session.clear()
+        hub.upkeep.has_garbage = True
         return json_answer(_public(hub, session))
 
 
@@ -152,6 +153,7 @@ async def export(request: Request) -> Response:
     async with hub.session(key) as session:
         with reading(hub.settings.storage_timeout_seconds):
             snapshot = await take_snapshot(session, hub.storage, hub.settings.session_timeout_minutes)
+        config = dict(session.record.config)
     name = f"session-{key.session_id}.{'md' if kind == 'markdown' else 'json'}"
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
     if kind == "markdown":
@@ -160,7 +162,7 @@ async def export(request: Request) -> Response:
     content = {
         "version": EXPORT_VERSION,
         "exported_at": rfc3339(time.time()),
-        "session": snapshot.session,
+        "session": {**snapshot.session, "config": config},
         "messages": _answered(snapshot.messages),
         "artifacts": snapshot.state["artifacts"],
     }
@@ -192,6 +194,7 @@ async def take_in(request: Request) -> Response:
         title=body.session.title,
         persona=body.session.persona,
         metadata=body.session.metadata,
+        config=body.session.config,
         website_domain=made.website_domain,
         ip_address=made.ip_address,
         messages=body.messages,
@@ -212,7 +215,7 @@ def _markdown(session: dict[str, Any], history: Any) -> str:
     for message in history:
         content = message.get("content") or ""
         if isinstance(content, list):
-            content = "\n".join(part.get("text", f"[{part['type']}]") for part in content)
+            content = "\n".join(part["text"] if part["type"] == "text" else f"[{part['type']}]" for part in content)
         calls = [
             f"`{call['function']['name']}({call['function']['arguments']})`" for call in message.get("toolCalls", ())
         ]

@@ -1,36 +1,64 @@
 """Watching one run: as a stream of its own events, or until it is over.
 
-A queued message has no run yet: the watcher waits until it starts, or until it is withdrawn.
+A queued message has no run yet: the watcher waits until it starts, or until it is withdrawn. A run that was over before
+(a repeated POST) is told again from the log; when its events are not kept any more, from the messages.
 """
 
 from __future__ import annotations
 
+import time
+
+from ..core import events
 from ..core.dialogue import Accepted
-from ..core.ports import RunRecord
+from ..core.ports import RunRecord, Storage
 from ..core.reader import Reader
 from ..core.run import Run
 from ..core.session import Session
+from ..core.snapshot import take_snapshot
 
 
 class RunSource:
     """The events of one run, from RUN_STARTED to its terminal event, then the end."""
 
-    def __init__(self, session: Session, reader: Reader, accepted: Accepted) -> None:
+    def __init__(self, session: Session, reader: Reader, accepted: Accepted, storage: Storage) -> None:
         self._session = session
         self._reader = reader
         self._accepted = accepted
-        self._run: Run | None = None
+        self._storage = storage
+        self._run: Run | RunRecord | None = None
 
     async def take(self) -> bytes | None:
         """Return what is new of the run."""
-        run = self._run
-        if run is None:
-            run = self._run = _found(self._session, self._accepted)
+        if self._run is None:
+            run = found(self._session, self._accepted)
             if run is None or not run.first:
-                self._run = None
                 return b""
+            self._run = run
             self._reader.begin_at(run.first - 1)
-        return await self._reader.take(until=run.last or None)
+        last = self._run.last
+        if last and self._reader.position >= last:
+            return b""
+        chunk = await self._reader.take(until=last or None)
+        if chunk is None and isinstance(self._run, RunRecord):
+            return await self._retold(self._run)
+        return chunk
+
+    async def _retold(self, run: RunRecord) -> bytes:
+        """Return a run whose events were collapsed: its start, the messages as they are, its end."""
+        snapshot = await take_snapshot(self._session, self._storage, 0)
+        self._reader.begin_at(run.last)
+        session_id, ended_at = self._session.key.session_id, run.ended_at or time.time()
+        if run.status == "failed":
+            ending = events.run_error(run.run_id, "the run failed", run.code or "agent_failed", ended_at)
+        else:
+            outcome = "success" if run.status == "finished" else "cancelled"
+            ending = events.run_finished(session_id, run.run_id, outcome, ended_at)
+        told = [
+            events.run_started(session_id, run.run_id, run.started_at),
+            {"type": "MESSAGES_SNAPSHOT", "messages": list(snapshot.messages)},
+            ending,
+        ]
+        return b"".join(map(events.bare_frame, told))
 
     async def wait(self) -> None:
         """Wait until there may be something new."""
@@ -46,7 +74,7 @@ class RunSource:
         run = self._run
         if run is not None:
             return bool(run.last) and self._reader.position >= run.last
-        return _is_settled(self._session, self._accepted)
+        return is_settled(self._session, self._accepted)
 
     def farewell(self) -> bytes:
         """Return nothing: the terminal event was the last."""
@@ -54,23 +82,22 @@ class RunSource:
 
 
 async def await_end(session: Session, reader: Reader, accepted: Accepted) -> Run | RunRecord | None:
-    """Return the run when it is over; what is stored of it when it was over before; None when its session is gone."""
+    """Return the run when it is over, None when there will be none."""
     while True:
-        run = _found(session, accepted)
+        run = found(session, accepted)
         if run is not None and run.last:
             return run
-        if run is None and _is_settled(session, accepted):
-            known = session.memo.get(accepted.message_id)
-            return known if isinstance(known, RunRecord) else None
+        if is_settled(session, accepted) and not (isinstance(run, Run) and session.ended is None):
+            return run
         await reader.wait()
 
 
-def _found(session: Session, accepted: Accepted) -> Run | None:
-    run = accepted.run or session.memo.get(accepted.message_id)
-    return run if isinstance(run, Run) else None
+def found(session: Session, accepted: Accepted) -> Run | RunRecord | None:
+    """Return what is known of the run of a message: itself while it lives, what is stored of it afterwards."""
+    return accepted.run or session.memo.get(accepted.message_id) or accepted.record
 
 
-def _is_settled(session: Session, accepted: Accepted) -> bool:
+def is_settled(session: Session, accepted: Accepted) -> bool:
     """Whether nothing will start any more for this message: it is not in the queue, or the session ended."""
     if session.ended is not None:
         return True

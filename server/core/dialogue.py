@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..ids import Cursor, new_epoch
-from .ports import Message, MessageRecord, SaveMessages, SaveSession, SessionKey, SessionRecord, Write
+from .ports import Message, MessageRecord, RunRecord, SaveMessages, SaveSession, SessionKey, SessionRecord, Write
 from .run import Run
 
 OnBusy = Literal["reject", "queue", "interrupt"]
@@ -23,6 +23,7 @@ class Creation:
     title: str | None = None
     persona: str | None = None
     metadata: Mapping[str, Any] | None = None
+    config: Mapping[str, Any] | None = None
     website_domain: str | None = None
     ip_address: str | None = None
     messages: Sequence[Message] = ()
@@ -46,6 +47,7 @@ class Creation:
             website_domain=self.website_domain,
             ip_address=self.ip_address,
             metadata=self.metadata or {},
+            config=self.config or {},
             artifacts=self.artifacts or {},
         )
 
@@ -70,6 +72,8 @@ class Accepted:
     status: str
     cursor: Cursor
     run: Run | None = None
+    record: RunRecord | None = None
+    """What is stored of a run that was over before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

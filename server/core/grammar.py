@@ -8,15 +8,21 @@ every model provider.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 import jsonpatch
+import orjson
 
 from ..errors import AgentFailed
-from ..ids import new_id
+from ..ids import is_client_id, new_id
 from .ports import Event
 
+MAX_STATE_BYTES: Final = 1 << 20
+"""Bound of a session's artifacts and of an activity: each change of them is stored as a whole."""
+_MAX_LEVELS: Final = 64
+_MAX_OPERATIONS: Final = 1000
+_MAX_COPIES: Final = 16
 _MAX_NAME_CHARS: Final = 256
 _ROLES: Final = ("developer", "system", "assistant", "user")
 _RESERVED_METADATA: Final = frozenset({"sessionstream", "ag-ui"})
@@ -195,19 +201,62 @@ class Grammar:
             raise _broken(f"{kind}: messageId {message_id!r} is a {self._roles[message_id]} message")
 
 
+def _is_part(part: Any) -> bool:
+    if not isinstance(part, dict):
+        return False
+    held = part.get("text") if part.get("type") == "text" else part.get("source")
+    return isinstance(part.get("type"), str) and isinstance(held, str if part["type"] == "text" else dict)
+
+
 def patched(value: dict[str, Any], operations: list[Any], kind: str) -> dict[str, Any]:
     """Return an object after a JSON Patch.
 
     Raises:
-        AgentFailed: with `agent_protocol`: it does not apply, or leaves no object.
+        AgentFailed: with `agent_protocol`: it does not apply, or leaves no object, or one that is too large.
     """
-    try:
-        result = jsonpatch.apply_patch(value, operations)
-    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError, ValueError) as error:
-        raise _broken(f"{kind} does not apply: {error}") from None
-    if not isinstance(result, dict):
+    copies = sum(1 for one in operations if isinstance(one, dict) and one.get("op") == "copy")
+    if len(operations) > _MAX_OPERATIONS or copies > _MAX_COPIES:
+        raise _broken(f"{kind} has more than {_MAX_OPERATIONS} operations, or {_MAX_COPIES} copies")
+    result: Any = value
+    for group in _groups(operations):
+        try:
+            result = jsonpatch.apply_patch(result, group)
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError, ValueError) as error:
+            raise _broken(f"{kind} does not apply: {error}") from None
+        check_state(result, kind)
+    return result  # type: ignore[no-any-return]  # an object: checked
+
+
+def check_state(value: Any, kind: str) -> None:
+    """Refuse a state that is no object, or larger than one may be: it is stored and sent as a whole."""
+    if not isinstance(value, dict):
         raise _broken(f"{kind} must leave an object")
-    return result
+    if _levels(value) > _MAX_LEVELS or len(orjson.dumps(value)) > MAX_STATE_BYTES:
+        raise _broken(f"{kind} leaves more than {MAX_STATE_BYTES} bytes, or {_MAX_LEVELS} levels")
+
+
+def _groups(operations: list[Any]) -> Iterator[list[Any]]:
+    """Cut a patch behind every copy: each may double the value, so its size is looked at before the next."""
+    group: list[Any] = []
+    for operation in operations:
+        group.append(operation)
+        if isinstance(operation, dict) and operation.get("op") == "copy":
+            yield group
+            group = []
+    yield group
+
+
+def _levels(value: Any) -> int:
+    levels, layer = 0, [value]
+    while layer and levels <= _MAX_LEVELS:
+        levels += 1
+        layer = [
+            item
+            for one in layer
+            for item in (one.values() if isinstance(one, dict) else one)
+            if isinstance(item, dict | list)
+        ]
+    return levels
 
 
 def checked_usage(usage: Any) -> list[dict[str, Any]]:
@@ -256,7 +305,9 @@ def _check_field(kind: str, name: str, value: Any, expected: Any) -> None:
         raise _broken(f"{kind} has no field {name!r}")
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         raise _broken(f"{kind}.{name} is a {type(value).__name__}")
-    if isinstance(value, str) and name.endswith(("Id", "Name")) and not 0 < len(value) <= _MAX_NAME_CHARS:
+    if isinstance(value, str) and name.endswith("Id") and not is_client_id(value):
+        raise _broken(f"{kind}.{name} must be 1 to 128 letters, digits, or any of . _ : -")
+    if isinstance(value, str) and name.endswith("Name") and not 0 < len(value) <= _MAX_NAME_CHARS:
         raise _broken(f"{kind}.{name} must have 1 to {_MAX_NAME_CHARS} characters")
 
 
@@ -265,5 +316,7 @@ def _check_values(kind: str, event: Event) -> None:
         raise _broken(f"TEXT_MESSAGE_START.role {event['role']!r} is none of {', '.join(_ROLES)}")
     if kind == "REASONING_ENCRYPTED_VALUE" and event["subtype"] not in ("tool-call", "message"):
         raise _broken(f"REASONING_ENCRYPTED_VALUE.subtype is {event['subtype']!r}")
+    if isinstance(event.get("content"), list) and not all(map(_is_part, event["content"])):
+        raise _broken(f"{kind}.content must be text, or parts with a type and a text or a source")
     if _RESERVED_METADATA & event.get("metadata", {}).keys():
         raise _broken(f"{kind}.metadata uses a reserved key (sessionstream, ag-ui)")

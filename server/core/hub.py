@@ -11,19 +11,21 @@ beats: one timer for all heartbeats, send timeouts and stream ages, one for expi
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
 from ..errors import Conflict, LimitReached, SessionstreamError, Unavailable
 from ..settings import Settings
-from .dialogue import Creation
+from .dialogue import Creation, EndReason
 from .journal import Journal
+from .places import Places
 from .ports import AgentEntry, Message, Service, SessionKey, Storage, StorageError
 from .reader import Reader
 from .reading import reading
@@ -69,6 +71,8 @@ class Hub:
         self.user_runs: Counter[str] = Counter()
         self.watchers: dict[str, set[Callable[[SessionKey], None]]] = {}
         """Per user, who wants to hear that one of his sessions changed."""
+        self.beat_s = min(_BEAT_S, settings.heartbeat_seconds / 4)
+        """How often streams are looked at: what is due within that time is done now."""
         self.is_open = False
         self.is_draining = False
         self.failed_services: set[str] = set()
@@ -77,7 +81,7 @@ class Hub:
         self.upkeep = Upkeep(self)
         self._tasks: TaskGroup | None = None
         self._waiting: set[Resident] = set()
-        self._creating: Counter[str] = Counter()
+        self._places = Places(self)
 
     # --- life
 
@@ -147,9 +151,8 @@ class Hub:
 
     async def _beat(self) -> None:
         """One timer for everything of streams that is due by time; it waits for nothing else."""
-        beat_s = min(_BEAT_S, self.settings.heartbeat_seconds / 4)
         while True:
-            await anyio.sleep(beat_s)
+            await anyio.sleep(self.beat_s)
             self.streams.beat(time.monotonic())
 
     async def _keep(self) -> None:
@@ -193,44 +196,31 @@ class Hub:
         if session.is_loaded and session.ended is None:
             return False
         with reading(self.settings.storage_timeout_seconds):
-            is_new = await session.load(creation, lambda: self._admit_session(session.key.user_id))
+            is_new = await session.load(creation, self._place(session.key.user_id))
         if is_new:
             self.total += 1
             self.changed(session)
         return is_new
 
-    def _forget(self, session: Session) -> None:
+    def _forget(self, session: Resident) -> None:
         if self.sessions.get(session.key) is session and not session.streams:
             del self.sessions[session.key]
 
-    async def _admit_session(self, user_id: str) -> None:
-        """Refuse a session too many; expired ones are cleared before refusing."""
-        settings = self.settings
+    @asynccontextmanager
+    async def _place(self, user_id: str) -> AsyncIterator[None]:
         if self.is_draining:
             raise Unavailable(code="draining", retry_after_s=1)
-        if settings.max_sessions and self.total >= settings.max_sessions:
-            await self.upkeep.expire()
-            if self.total >= settings.max_sessions:
-                raise Unavailable(code="server_full", retry_after_s=60)
-        limit = settings.max_sessions_per_user
-        if not limit:
-            return
-        self._creating[user_id] += 1
-        try:
-            if await self.storage.count(user_id) + self._creating[user_id] > limit:
-                await self.upkeep.expire(user_id)
-                if await self.storage.count(user_id) + self._creating[user_id] > limit:
-                    raise LimitReached(code="limit_sessions_per_user", retry_after_s=60)
-        finally:
-            self._creating[user_id] -= 1
-            if not self._creating[user_id]:
-                del self._creating[user_id]
+        async with self._places.place(user_id):
+            yield
 
-    async def end(self, session: Session, reason: Any) -> None:
-        """End a session that is held: delete or expire it."""
-        await session.end(reason)
-        self.total -= 1
-        self.changed(session)
+    async def end(self, session: Session, reason: EndReason, *, idle_since: float | None = None) -> bool:
+        """End a session that is held: delete or expire it. As `Session.end`."""
+        has_ended = await session.end(reason, idle_since=idle_since)
+        if has_ended:
+            self.total -= 1
+            self.upkeep.has_garbage = True
+            self.changed(session)
+        return has_ended
 
     def evict_idle(self, older_than_s: float) -> int:
         """Forget sessions nobody has used for a while; they come back from the storage. Return how many."""
@@ -314,6 +304,8 @@ class Hub:
     def _release_run(self, session: Resident) -> None:
         session.pins -= 1
         session.last_used = time.monotonic()
+        if not session.pins and session.ended is not None:
+            self._forget(session)
         user_id = session.key.user_id
         self.user_runs[user_id] -= 1
         if not self.user_runs[user_id]:
@@ -383,11 +375,19 @@ async def _until(is_done: Callable[[], bool], ends_at: float) -> None:
             await anyio.sleep(0.01)
 
 
+async def _run_or_stop(hub: Hub, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+    try:
+        await hub.run(task_status=task_status)
+    except Exception:  # boundary: a process whose hub is gone serves nobody: whoever supervises it starts another
+        _log.critical("the hub ended by a defect: the server stops", exc_info=True)
+        signal.raise_signal(signal.SIGTERM)
+
+
 @asynccontextmanager
 async def hub_lifetime(hub: Hub) -> AsyncIterator[None]:
     """Run a hub for as long as the application lives."""
     async with anyio.create_task_group() as tasks:
-        await tasks.start(hub.run)
+        await tasks.start(_run_or_stop, hub)
         try:
             yield
         finally:

@@ -26,6 +26,10 @@ _FIRST_RETRY_S = 0.05
 _LAST_RETRY_S = 1.0  # a disk that was freed is noticed within a second
 
 
+_Part = tuple[SessionLog, Prepared]
+_Loose = tuple[Sequence[Write], asyncio.Future[None]]
+
+
 class Journal:
     """The one writer of a node. `run` is owned by the hub; all other calls belong to the same loop."""
 
@@ -33,7 +37,7 @@ class Journal:
         self._storage = storage
         self._slow_commit_ms = slow_commit_ms
         self._dirty: dict[SessionLog, None] = {}
-        self._loose: list[tuple[Sequence[Write], asyncio.Future[None]]] = []
+        self._loose: list[_Loose] = []
         self._waiter: asyncio.Future[None] | None = None
         self._is_working = False
         self.fault: str | None = None
@@ -88,28 +92,51 @@ class Journal:
         dirty, self._dirty = self._dirty, {}
         loose, self._loose = self._loose, []
         parts = [(log, part) for log in dirty if (part := self._prepared(log)) is not None]
-        batch = Batch(
-            frames=[frame for _, part in parts for frame in part.frames],
-            writes=[write for _, part in parts for write in part.writes]
-            + [write for writes, done in loose if not done.done() for write in writes],
-        )
+        waiting = [(writes, done) for writes, done in loose if not done.done()]
         self._is_working = True
         try:
-            started = time.perf_counter()
-            with anyio.CancelScope(shield=True):  # half-known is worse than late: the storage bounds it
-                position = self.position = await self._storage.commit(batch)
-            self._note_commit(time.perf_counter() - started)
+            await self._commit(parts, waiting)
         except StorageError as error:
-            self._give_back(parts, loose, error)
-            return False
+            if not error.is_defect:
+                self._give_back(parts, waiting, error)
+                return False
+            await self._commit_apart(parts, waiting)
         finally:
             self._is_working = False
+        return True
+
+    async def _commit(self, parts: list[_Part], loose: list[_Loose]) -> None:
+        """Commit parts and loose writes as one, and make them visible."""
+        batch = Batch(
+            frames=[frame for _, part in parts for frame in part.frames],
+            writes=[write for _, part in parts for write in part.writes] + [one for item in loose for one in item[0]],
+        )
+        started = time.perf_counter()
+        with anyio.CancelScope(shield=True):  # half-known is worse than late: the storage bounds it
+            position = self.position = await self._storage.commit(batch)
+        self._note_commit(time.perf_counter() - started)
         for log, part in parts:
             self._publish(log, part, position)
         for _, done in loose:
             if not done.done():
                 done.set_result(None)
-        return True
+
+    async def _commit_apart(self, parts: list[_Part], loose: list[_Loose]) -> None:
+        """Commit one by one what was refused together: what is wrong with one must not fail the others."""
+        for log, part in parts:
+            try:
+                await self._commit([(log, part)], [])
+            except StorageError as error:
+                if error.is_defect:
+                    _log.error("session %s: a commit was refused: %s", log.record.session_id, error)
+                    log.reject(part)
+                else:
+                    self._give_back([(log, part)], [], error)
+        for writes, done in loose:
+            try:
+                await self._commit([], [(writes, done)])
+            except StorageError as error:
+                self._give_back([], [(writes, done)], error)
 
     def _prepared(self, log: SessionLog) -> Prepared | None:
         try:
@@ -144,8 +171,8 @@ class Journal:
 
     def _give_back(
         self,
-        parts: Sequence[tuple[SessionLog, Prepared]],
-        loose: list[tuple[Sequence[Write], asyncio.Future[None]]],
+        parts: list[_Part],
+        loose: list[_Loose],
         error: StorageError,
     ) -> None:
         if self.fault is None:

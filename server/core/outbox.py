@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import orjson
+
 from .ports import Event, Message, RunRecord, SessionRecord, Write
 
 ENTRY_BYTES = 200  # what an event weighs in the outbox besides its text
@@ -76,7 +78,8 @@ Item = Event | Entry
 
 def event_size(event: Event) -> int:
     """Bytes an event weighs in memory, roughly: its text and an overhead."""
-    return ENTRY_BYTES + len(event.get("delta", ""))
+    delta = event.get("delta")
+    return ENTRY_BYTES + (len(delta) if type(delta) is str else len(orjson.dumps(event)))
 
 
 @dataclass(slots=True)

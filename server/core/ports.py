@@ -84,11 +84,13 @@ class AgentEntry:
 class StorageError(Exception):
     """The storage cannot take or give anything right now; nothing was half-written. The text is for operators.
 
-    `is_transient`: somebody else holds it for a moment; requests wait for that within their timeout.
+    `is_transient`: somebody else holds it for a moment; requests wait for that within their timeout. `is_defect`:
+    something in the batch is wrong, not the storage; the rest of the batch would be taken.
     """
 
-    def __init__(self, detail: str, *, is_transient: bool = False) -> None:
+    def __init__(self, detail: str, *, is_transient: bool = False, is_defect: bool = False) -> None:
         self.is_transient = is_transient
+        self.is_defect = is_defect
         super().__init__(detail)
 
 
@@ -134,6 +136,10 @@ class RunRecord:
     status: str
     started_at: float
     ended_at: float | None = None
+    first: int = 0
+    """Sequence number of its first event; 0 when it never began."""
+    last: int = 0
+    """Sequence number of its last event; 0 before it ended."""
     code: str | None = None
     usage: Sequence[Mapping[str, Any]] = ()
 
@@ -239,6 +245,13 @@ class PurgeTombstones:
     before: float
 
 
+@dataclass(frozen=True, slots=True)
+class TidySearch:
+    """Let the search index forget for good what was deleted; `pages` as FTS5's merge command has it."""
+
+    pages: int
+
+
 Write = (
     SaveSession
     | SaveRun
@@ -249,6 +262,7 @@ Write = (
     | EndSession
     | CutJournal
     | PurgeTombstones
+    | TidySearch
 )
 
 
@@ -293,6 +307,9 @@ class Storage(Protocol):
 
     async def probe(self) -> None:
         """Do what a commit needs and raise if it would fail: the disk takes writes, the file is sound."""
+
+    async def renew_epochs(self) -> bool:
+        """Give every log a new name if its newest events may be missing; say whether that was so."""
 
     def new_ref(self) -> int:
         """Return a reference no session had before."""

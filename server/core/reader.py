@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Final
+
+import anyio.to_thread
 
 from ..ids import parse_cursor
 from . import events
@@ -20,6 +23,7 @@ from .session import Session
 from .sessionlog import SessionLog
 from .snapshot import take_snapshot
 
+_LARGE_SNAPSHOT: Final = 200  # messages
 _CHUNK_BYTES: Final = 256 << 10  # what one cold read takes from the storage
 
 
@@ -121,4 +125,7 @@ class Reader:
     async def _snapshot(self, *, resumed: bool | None) -> bytes:
         snapshot = await take_snapshot(self._session, self._storage, self._timeout_minutes)
         self._position = snapshot.cursor.seq
-        return snapshot.as_frames(resumed=resumed, now=time.time())
+        encode = partial(snapshot.as_frames, resumed=resumed, now=time.time())
+        if len(snapshot.messages) < _LARGE_SNAPSHOT:
+            return encode()
+        return await anyio.to_thread.run_sync(encode)  # a long history would hold up every other stream

@@ -16,7 +16,7 @@ from .events import split_frames
 from .grammar import Grammar
 from .journal import Journal
 from .outbox import Entry
-from .ports import OpenRun, RunRecord, SessionKey
+from .ports import OpenRun, RunRecord, SessionKey, SessionRecord
 from .resident import Node
 from .run import Question, Run, RunLimits
 from .session import Session
@@ -44,17 +44,32 @@ async def recover(hub: Recovering) -> None:
     waiting = []
     for one in left:
         session = hub.sessions.setdefault(one.record.key, Session(one.record.key, hub))
-        log = session.adopt(one.record)
-        _restore(hub, log, one)
+        try:
+            _restore(hub, session.adopt(one.record), one)
+        except Exception:  # boundary: one log that cannot be folded must not keep all others out
+            _log.exception("session %s: its open run cannot be folded; it is ended as it is", one.record.session_id)
+            _end_unfolded(hub, session.adopt(one.record), one)
         if one.record.queue:
             waiting.append(session)
     if left and not await hub.journal.flush():
         raise hub.journal.as_error()
+    if await hub.storage.renew_epochs():
+        # What was folded above had names that are not theirs any more.
+        hub.sessions.clear()
+        waiting = [await _loaded(hub, session.key) for session in waiting]
     for session in waiting:
         hub.start_later(session)
     runs = sum(one.run is not None for one in left)
     if runs:
         _log.warning("%d runs were open when the server stopped: they ended as interrupted", runs)
+
+
+async def _loaded(hub: Recovering, key: SessionKey) -> Session:
+    session = hub.sessions[key] = Session(key, hub)
+    record = await hub.storage.load(key)
+    if isinstance(record, SessionRecord):
+        session.adopt(record)
+    return session
 
 
 def _restore(hub: Recovering, log: SessionLog, one: OpenRun) -> None:
@@ -79,6 +94,18 @@ def _restore(hub: Recovering, log: SessionLog, one: OpenRun) -> None:
     if not started:
         log.append(Entry(run.opening()[:1], required=True))
     run.end("interrupted", reason="restart")
+
+
+def _end_unfolded(hub: Recovering, log: SessionLog, one: OpenRun) -> None:
+    """End a run of which only the frames can be kept."""
+    seqs = [seq for _, seq, _ in split_frames(b"".join(one.frames))]
+    if seqs:
+        log.restore(list(one.frames), first=seqs[0], stored=one.stored)
+    if one.run is not None:
+        run = _as_run(hub, log, one.run, Grammar(), Transcript())
+        run.first = seqs[0] if seqs else log.ring.last + 1
+        log.run, log.transcript = run, Transcript()
+        run.end("interrupted", reason="restart")
 
 
 def _as_run(hub: Recovering, log: SessionLog, record: RunRecord, grammar: Grammar, transcript: Transcript) -> Run:

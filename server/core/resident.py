@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Protocol
 
 from ..errors import Gone, NotFound
@@ -56,6 +56,7 @@ class Resident:
     """One conversation in memory. Made by the hub only; loaded, or created, by the first who needs it."""
 
     __slots__ = (
+        "_in_flight",
         "_node",
         "_tail",
         "ended",
@@ -80,6 +81,8 @@ class Resident:
         self.is_loaded = False
         """Whether `log` is what the storage has; not before the commit that creates the session."""
         self._node = node
+        self._in_flight: asyncio.Future[None] | None = None
+        """A change that nobody waits for any more and whose commit has begun."""
         self._tail: Run | None = None
         """The run that is open on the append side: from its first event appended to its last one appended."""
 
@@ -121,12 +124,14 @@ class Resident:
         """Whether memory may forget it: nobody holds it, nothing runs, waits or needs the journal."""
         if self.pins or self.streams or self.lock.locked():
             return False
-        return self.log is None or (self.log.is_settled and self.log.run is None and not self.log.record.queue)
+        if self.log is None or self.ended is not None:
+            return True
+        return self.log.is_settled and self.log.run is None and not self.log.record.queue
 
     # --- loading
 
-    async def load(self, creation: Creation | None, admit: Callable[[], Any] | None = None) -> bool:
-        """Make sure that the session is in memory; say whether it was created just now.
+    async def load(self, creation: Creation | None, place: AbstractAsyncContextManager[None] | None = None) -> bool:
+        """Make sure that the session is in memory; say whether it was created just now, within `place`.
 
         Raises:
             NotFound: it does not exist and there is no `creation`.
@@ -135,7 +140,7 @@ class Resident:
         """
         if self.is_loaded and self.ended is None:
             return False
-        async with self.lock:
+        async with self.transition():
             if self.ended is not None:
                 raise Gone(code=f"session_{self.ended.reason}")
             if self.is_loaded:
@@ -149,9 +154,8 @@ class Resident:
                 return False
             if creation is None:
                 raise NotFound
-            if admit is not None:
-                await admit()
-            await self._create(creation)
+            async with place or nullcontext():
+                await self._create(creation)
             return True
 
     def adopt(self, record: SessionRecord) -> SessionLog:
@@ -201,10 +205,20 @@ class Resident:
         """
         with reading(self._node.settings.storage_timeout_seconds):
             await self.lock.acquire()
+        self._in_flight = None
         try:
             yield
         finally:
-            self.lock.release()
+            if self._in_flight is None:
+                self.lock.release()
+            else:
+                # Nobody knows yet what was decided: who comes next must wait until that is known.
+                self._in_flight.add_done_callback(self._release)
+
+    def _release(self, settled: asyncio.Future[None]) -> None:
+        if not settled.cancelled():
+            settled.exception()  # looked at: who waited for it was told already
+        self.lock.release()
 
     async def change(self, fields: Mapping[str, Any]) -> SessionRecord:
         """Replace fields of the record (title, persona, agent, config, metadata) and tell every stream."""
@@ -241,4 +255,8 @@ class Resident:
         return news if is_open else events.housekeeping(self.key.session_id, run_id, when, news)
 
     async def _commit(self, entry: Entry) -> None:
-        await self.live.commit(entry, timeout_s=self._node.settings.storage_timeout_seconds)
+        try:
+            await self.live.commit(entry, timeout_s=self._node.settings.storage_timeout_seconds)
+        finally:
+            if entry.done is not None and not entry.done.done():
+                self._in_flight = entry.done

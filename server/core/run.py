@@ -23,7 +23,7 @@ import orjson
 from ..errors import AgentFailed
 from ..ids import new_id
 from . import events
-from .grammar import Grammar, checked_usage, patched
+from .grammar import Grammar, check_state, checked_usage, patched
 from .outbox import Entry
 from .ports import AgentEntry, Event, Message, RunRecord, StorageError, Turn
 from .sessionlog import SessionLog
@@ -34,6 +34,7 @@ _log = logging.getLogger("sessionstream.run")
 
 Status = Literal["queued", "running", "finished", "interrupted", "failed"]
 
+_MAX_EVENT_BYTES: Final = 4 << 20  # an official client gives up on a frame of more than 10 MiB
 _PIECES_PER_TURN: Final = 16  # an agent that never waits must let the loop breathe, and the journal batch
 
 
@@ -118,6 +119,8 @@ class Run:
             status=self.status,
             started_at=self.started_at,
             ended_at=self.ended_at,
+            first=self.first,
+            last=self.last,
             code=self.code,
             usage=tuple(self.usage),
         )
@@ -213,11 +216,7 @@ class Run:
         try:
             await self._drive(history)
         except asyncio.CancelledError:
-            # Ours when the run is over: a stop. Otherwise the node goes down, and the hub wants to hear it. One that
-            # nobody asked for came out of the agent.
-            if not self._task or not self._task.cancelling():
-                self.end("failed", code="agent_failed", detail="the agent raised CancelledError")
-            elif self.end("interrupted", reason="shutdown"):
+            if self._end_cancelled():
                 raise
         except AgentFailed as error:
             self.end("failed", code=error.code, detail=error.detail)
@@ -230,6 +229,16 @@ class Run:
         finally:
             self.is_lingering = False
             self._task = None
+
+    def _end_cancelled(self) -> bool:
+        """Say whether a cancellation is the hub's: the node goes down, and it wants to hear it.
+
+        It is ours when the run is over: a stop. One that nobody asked for came out of the agent.
+        """
+        if self._task is None or not self._task.cancelling():
+            self.end("failed", code="agent_failed", detail="the agent raised CancelledError")
+            return False
+        return self.end("interrupted", reason="shutdown")
 
     async def _drive(self, history: Callable[[], Any]) -> None:
         if self.is_over:
@@ -245,8 +254,7 @@ class Run:
                     await self._take_text(piece)
                 else:
                     await self._take_event(piece)
-        self._end_text()
-        self.end("finished")
+        self.end("finished")  # closes what is open; nothing when a stop came first
 
     async def _turn(self, history: Callable[[], Any]) -> Turn:
         stored: Sequence[Message] = await history()
@@ -286,6 +294,8 @@ class Run:
         # change what it yielded.
         encoded = _encoded(event)
         self._grow(len(encoded))
+        if len(encoded) > _MAX_EVENT_BYTES and "delta" not in event:
+            raise AgentFailed(f"an event of more than {_MAX_EVENT_BYTES} bytes", code="run_too_large")
         event = self._grammar.check(orjson.loads(encoded))
         kind = event["type"]
         if kind == "TOOL_CALL_START" and "parentMessageId" not in event and self._text_id is not None:
@@ -328,6 +338,7 @@ class Run:
     def _append_state(self, event: Event) -> None:
         """Fold the agent's state: it lives under `artifacts` of the session's state, so its paths are moved there."""
         if event["type"] == "STATE_SNAPSHOT":
+            check_state(event["snapshot"], "STATE_SNAPSHOT")
             operations = [{"op": "replace", "path": "/artifacts", "value": event["snapshot"]}]
             artifacts = event["snapshot"]
         else:
@@ -344,8 +355,8 @@ class Run:
         self._log.append_event(start)
 
     def _end_text(self) -> None:
-        self._flush_half()
-        if self._text_id is not None:
+        if self._text_id is not None and not self.is_over:
+            self._flush_half()
             self._log.append_event(self._grammar.check({"type": "TEXT_MESSAGE_END", "messageId": self._text_id}))
             self._text_id = None
 

@@ -11,7 +11,8 @@ all when there is a run to stop: `Run.end` decides.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from ..errors import Conflict, LimitReached, Unavailable
@@ -42,9 +43,9 @@ class Session(Resident):
         # Its record, not the run: that would keep all it said in memory.
         self.memo.note(run.as_record())
 
-    async def load(self, creation: Creation | None, admit: Callable[[], Any] | None = None) -> bool:
+    async def load(self, creation: Creation | None, place: AbstractAsyncContextManager[None] | None = None) -> bool:
         """Make sure that the session is in memory, as `Resident.load`."""
-        is_new = await super().load(creation, admit)
+        is_new = await super().load(creation, place)
         if is_new and creation is not None and not creation.messages:
             self.memo.is_blank = True
         return is_new
@@ -83,7 +84,8 @@ class Session(Resident):
             if known is not None:
                 return self._repeated(known, digest)
             now = time.time()
-            run_id = self._tail.run_id if self._tail is not None else f"{events.SYNC_PREFIX}{new_id()}"
+            is_inside = self._tail is not None and not self._tail.is_over
+            run_id = self._tail.run_id if self._tail and is_inside else f"{events.SYNC_PREFIX}{new_id()}"
             record = RunRecord(
                 run_id=f"{events.SYNC_PREFIX}{message_id}",
                 message_id=message_id,
@@ -221,10 +223,15 @@ class Session(Resident):
             await self._commit(entry)
             return self.record
 
-    async def end(self, reason: EndReason) -> None:
-        """End the session: stop its run, remove everything of it, let its streams say goodbye."""
+    async def end(self, reason: EndReason, *, idle_since: float | None = None) -> bool:
+        """End the session: stop its run, remove everything of it, let its streams say goodbye.
+
+        With `idle_since`, only if nothing happened after that time and nothing keeps it alive; say whether it ended.
+        """
         async with self.transition():
             log = self.live
+            if idle_since is not None and (self.is_busy or self.streams or log.record.last_activity > idle_since):
+                return False
             await self._stop_active()
             tombstone = Tombstone(reason, time.time())
 
@@ -234,6 +241,7 @@ class Session(Resident):
             await self._commit(Entry(writes=[EndSession(log.record, tombstone)], on_commit=bury))
         for wake in tuple(log.readers):
             wake()
+        return True
 
     # --- inside the lock
 
@@ -366,4 +374,5 @@ class Session(Resident):
             status=record.status,
             cursor=self.live.cursor,
             run=known if isinstance(known, Run) else None,
+            record=record,
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -132,7 +132,7 @@ class SessionLog:
         assert done is not None
         try:
             with anyio.move_on_after(timeout_s):
-                await asyncio.shield(done) if entry.required else await done
+                await asyncio.shield(done)
                 return entry
         finally:
             self._withdraw(entry)
@@ -171,8 +171,22 @@ class SessionLog:
     def discard(self) -> None:
         """Drop an outbox that cannot be prepared, and fail who waits for it."""
         items, self._outbox, self.pending_bytes = self._outbox, [], 0
+        self._fail(items)
+
+    def reject(self, part: Prepared) -> None:
+        """Drop a part that the storage refuses for what is in it, and fail who waits for it."""
+        self.pending_bytes -= part.size
+        self._fail(part.items)
+
+    def _fail(self, items: list[Item]) -> None:
         for item in items:
-            if isinstance(item, Entry):
+            if not isinstance(item, Entry):
+                continue
+            if item.closes is not None and len(item.events) > 1:
+                # The end of a run is never dropped, or its session were locked for ever: here at least its last event.
+                item.events, item.writes = item.events[-1:], ()
+                self.append(item)
+            else:
                 item.settle(SessionstreamError())
 
     def take_back(self, part: Prepared, refusal: SessionstreamError | None) -> bool:
@@ -344,20 +358,33 @@ class _Fold:
             transcript = self._log.transcript.copy() if self._log.transcript is not None else Transcript()
         for event in self._since_run:
             transcript.apply(event)
-        self._save_messages(transcript.messages(), run.first, run.run_id)
+        ended = run.as_record()
+        self._save_messages(transcript.messages(), run.first, run.run_id, ended.usage)
         self.record = dataclasses.replace(self.record, run_count=self.record.run_count + 1)
-        self._writes.append(SaveRun(self.record.ref, run.as_record()))
+        self._writes.append(SaveRun(self.record.ref, dataclasses.replace(ended, last=self._seq)))
         self._run, self._transcript, self._since_run = None, None, []
 
-    def _save_messages(self, messages: list[dict[str, Any]], first: int, run_id: str) -> None:
+    def _save_messages(
+        self, messages: list[dict[str, Any]], first: int, run_id: str, usage: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         if not messages:
             return
         now = time.time()
+        answer = next((one["id"] for one in reversed(messages) if one["role"] == "assistant"), None)
+        spent = [sum(one.get(name, 0) for one in usage) for name in ("inputTokens", "outputTokens")]
         self._writes.append(
             SaveMessages(
                 self.record.ref,
                 [
-                    MessageRecord(position=first + index, run_id=run_id, created_at=now, message=message)
+                    MessageRecord(
+                        position=first + index,
+                        run_id=run_id,
+                        created_at=now,
+                        message=message,
+                        # What a run cost is noted once, with its last answer.
+                        tokens_in=spent[0] if message["id"] == answer else 0,
+                        tokens_out=spent[1] if message["id"] == answer else 0,
+                    )
                     for index, message in enumerate(messages)
                 ],
             )

@@ -74,7 +74,7 @@ async def take_snapshot(session: Session, storage: Storage, timeout_minutes: flo
 
 
 def _compose(log: SessionLog, stored: Sequence[MessageRecord], timeout_minutes: float) -> Snapshot:
-    # A commit may be readable before the loop has heard of it: what stands behind the cursor, or is open, is not yet here.
+    # A commit may be readable before the loop has heard of it: what stands behind the cursor, or is open, is not here.
     last = log.ring.last if log.run is None else log.run.first - 1
     ended = [row.message for row in stored if row.position <= last]
     current = log.transcript.messages() if log.transcript is not None else []

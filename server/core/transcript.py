@@ -2,7 +2,8 @@
 
 Metadata of START, CONTENT and END is merged into the message, key by key. A tool result stands behind the assistant
 message that called, after the results already there. Besides the messages it knows what is still open, so that a
-snapshot in the middle of a run can re-open it and an ending can close it. The order of `apply` is the order of the log.
+snapshot in the middle of a run can re-open it and an ending can close it. The order of `apply` is the order of the
+log; an event about something that was never opened changes nothing, as in the client.
 """
 
 from __future__ import annotations
@@ -94,14 +95,15 @@ class Transcript:
         self.open["text", event["messageId"]] = event
 
     def _text_content(self, event: Event) -> None:
-        message = self._messages[event["messageId"]]
-        message["content"].add(event["delta"])
-        if "metadata" in event:
-            _merge_metadata(message, event)
+        message = self._messages.get(event["messageId"])
+        if message is not None:
+            message["content"].add(event["delta"])
+            if "metadata" in event:
+                _merge_metadata(message, event)
 
     def _text_end(self, event: Event) -> None:
-        self.open.pop(("text", event["messageId"]), None)
-        _merge_metadata(self._messages[event["messageId"]], event)
+        if self.open.pop(("text", event["messageId"]), None) is not None:
+            _merge_metadata(self._messages[event["messageId"]], event)
 
     def _tool_start(self, event: Event) -> None:
         call_id = event["toolCallId"]
@@ -117,13 +119,14 @@ class Transcript:
         self.open["tool", call_id] = event
 
     def _tool_args(self, event: Event) -> None:
-        call = self._calls[event["toolCallId"]][1]
-        call["function"]["arguments"].add(event["delta"])
-        _merge_metadata(call, event)
+        if event["toolCallId"] in self._calls:
+            call = self._calls[event["toolCallId"]][1]
+            call["function"]["arguments"].add(event["delta"])
+            _merge_metadata(call, event)
 
     def _tool_end(self, event: Event) -> None:
-        self.open.pop(("tool", event["toolCallId"]), None)
-        _merge_metadata(self._calls[event["toolCallId"]][1], event)
+        if self.open.pop(("tool", event["toolCallId"]), None) is not None:
+            _merge_metadata(self._calls[event["toolCallId"]][1], event)
 
     def _tool_result(self, event: Event) -> None:
         message: Message = {
@@ -150,8 +153,8 @@ class Transcript:
         self.open["thought", event["messageId"]] = event
 
     def _reasoning_end(self, event: Event) -> None:
-        self.open.pop(("thought", event["messageId"]), None)
-        _merge_metadata(self._messages[event["messageId"]], event)
+        if self.open.pop(("thought", event["messageId"]), None) is not None:
+            _merge_metadata(self._messages[event["messageId"]], event)
 
     def _step(self, event: Event) -> None:
         self.open["step", event["stepName"]] = event
@@ -172,7 +175,9 @@ class Transcript:
         _merge_metadata(known, event)
 
     def _activity_delta(self, event: Event) -> None:
-        message = self._messages[event["messageId"]]
+        message = self._messages.get(event["messageId"])
+        if message is None:
+            return
         message["content"] = jsonpatch.apply_patch(message["content"], event["patch"])
         message["activityType"] = event["activityType"]
         _merge_metadata(message, event)

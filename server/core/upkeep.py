@@ -17,9 +17,20 @@ import anyio.to_thread
 
 from ..errors import Gone, NotFound, SessionstreamError
 from ..settings import Settings
+from .dialogue import EndReason
 from .events import collapse
 from .journal import Journal
-from .ports import CutJournal, PurgeTombstones, ReplaceLog, SaveLog, SessionKey, SessionRecord, Storage, StorageError
+from .ports import (
+    CutJournal,
+    PurgeTombstones,
+    ReplaceLog,
+    SaveLog,
+    SessionKey,
+    SessionRecord,
+    Storage,
+    StorageError,
+    TidySearch,
+)
 from .session import Session
 
 _log = logging.getLogger("sessionstream.upkeep")
@@ -27,6 +38,9 @@ _log = logging.getLogger("sessionstream.upkeep")
 _EXPIRE_AT_ONCE: Final = 500
 _COLLAPSE_BYTES: Final = 4 << 20  # read, merged and written in one go: some milliseconds of a thread
 _DAY_S: Final = 86_400
+_COLLAPSE_S: Final = 5.0  # at most so long in one go: expiry must not wait for it
+_TIDY_PAGES: Final = 500
+_TIDY_STEPS: Final = 8
 _TRIM_S: Final = 10.0  # the journal holds about this much time of what all sessions say
 
 
@@ -41,8 +55,8 @@ class Kept(Protocol):
     def session(self, key: SessionKey) -> Any:
         """Hold a session: an async context manager."""
 
-    async def end(self, session: Session, reason: Any) -> None:
-        """End a session that is held."""
+    async def end(self, session: Session, reason: EndReason, *, idle_since: float | None = None) -> bool:
+        """End a session that is held, if it is as idle as that."""
 
     def evict_idle(self, older_than_s: float) -> int:
         """Forget idle sessions."""
@@ -57,6 +71,8 @@ class Upkeep:
         self._next_run = time.monotonic() + hub.settings.cleanup_interval_seconds
         self._next_trim = 0.0
         self.expired = 0
+        self.has_garbage = False
+        """Whether something was deleted that the search index still holds, marked."""
 
     async def beat(self, now: float) -> None:
         """Do what is due. `now` is `time.monotonic()`."""
@@ -70,7 +86,7 @@ class Upkeep:
 
     async def run(self) -> None:
         """Do all of it once; what fails is left for the next time."""
-        for step in (self.expire, self.collapse_logs, self.trim_journal, self.purge_tombstones):
+        for step in (self.expire, self.collapse_logs, self.trim_journal, self.purge_tombstones, self.tidy_search):
             await self._try(step)
         self._hub.evict_idle(self._hub.settings.idle_memory_seconds)
 
@@ -83,13 +99,15 @@ class Upkeep:
         except Exception:  # boundary: housekeeping that fails must not take the node down
             _log.exception("%s failed", name)
 
-    async def expire(self, user_id: str | None = None) -> None:
+    async def expire(self, user_id: str | None = None, *, limit: int = _EXPIRE_AT_ONCE) -> None:
         """End sessions whose time is over, unless a stream, a run or a queue keeps them alive."""
         timeout_s = self._hub.settings.session_timeout_minutes * 60
         if not timeout_s:
             return
+        # Those in memory may have to be spared: they must not fill what is looked at, or nobody else would ever expire.
+        limit += len(self._hub.sessions)
         with anyio.fail_after(self._hub.settings.storage_timeout_seconds):
-            records = await self._hub.storage.idle_since(time.time() - timeout_s, _EXPIRE_AT_ONCE, user_id)
+            records = await self._hub.storage.idle_since(time.time() - timeout_s, limit, user_id)
         for record in records:
             if not self._is_in_use(record):
                 await self._expire(record, timeout_s)
@@ -103,22 +121,24 @@ class Upkeep:
     async def _expire(self, record: SessionRecord, timeout_s: float) -> None:
         try:
             async with self._hub.session(record.key) as session:
-                if session.record.last_activity + timeout_s < time.time() and not session.streams:
-                    await self._hub.end(session, "expired")
-                    self.expired += 1
+                self.expired += await self._hub.end(session, "expired", idle_since=time.time() - timeout_s)
         except (Gone, NotFound):
             return  # somebody ended it meanwhile
 
     async def collapse_logs(self) -> None:
         """Merge the deltas of runs that ended a while ago; exact resumption inside them is over."""
-        settings = self._hub.settings
-        with anyio.fail_after(settings.storage_timeout_seconds):
-            found = await self._hub.storage.collapsible(time.time() - settings.resume_window_seconds, _COLLAPSE_BYTES)
-        for rows in found:
-            row = await anyio.to_thread.run_sync(partial(_merged, rows))
-            await self._hub.journal.write(
-                [ReplaceLog(row, settings.log_kept_bytes)], timeout_s=settings.storage_timeout_seconds
-            )
+        settings, before = self._hub.settings, time.time() - self._hub.settings.resume_window_seconds
+        ends_at = time.monotonic() + _COLLAPSE_S
+        while time.monotonic() < ends_at:
+            with anyio.fail_after(settings.storage_timeout_seconds):
+                found = await self._hub.storage.collapsible(before, _COLLAPSE_BYTES)
+            for rows in found:
+                row = await anyio.to_thread.run_sync(partial(_merged, rows))
+                await self._hub.journal.write(
+                    [ReplaceLog(row, settings.log_kept_bytes)], timeout_s=settings.storage_timeout_seconds
+                )
+            if not found:
+                return
 
     async def trim_journal(self) -> None:
         """Cut the journal behind the oldest event that only it holds; a session that holds it back is spilled."""
@@ -134,6 +154,14 @@ class Upkeep:
         self._mark = journal.position
         if needed > 1:
             await journal.write([CutJournal(needed)], timeout_s=self._hub.settings.storage_timeout_seconds)
+
+    async def tidy_search(self) -> None:
+        """Let the search index forget what was deleted: a little at a time, a whole round after each deletion."""
+        if not self.has_garbage:
+            return
+        self.has_garbage = False
+        for pages in (-_TIDY_PAGES, *[_TIDY_PAGES] * _TIDY_STEPS):  # the first opens a round, as FTS5 has it
+            await self._hub.journal.write([TidySearch(pages)], timeout_s=self._hub.settings.storage_timeout_seconds)
 
     async def purge_tombstones(self) -> None:
         """Forget what ended long ago."""

@@ -30,6 +30,8 @@ from . import rows
 _Result = TypeVar("_Result")
 
 _READERS: Final = 4  # more threads than cores only wait for each other
+_LONGEST_READ_S: Final = 20.0
+_PROGRESS_STEPS: Final = 100_000  # about a millisecond of a query
 _HOUR_S: Final = 3600
 _DAY_S: Final = 86_400
 _WORD: Final = re.compile(r"[^\W_]+")
@@ -59,12 +61,20 @@ class SqliteReads:
             self._read_in_thread, query, limiter=self._limiter, abandon_on_cancel=True
         )
 
+    async def _read_anew(self, query: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Read on a connection that knows nothing yet: what others still have in their caches says nothing."""
+        self.close_readers()
+        return await self._read(query)
+
     def _read_in_thread(self, query: Callable[[sqlite3.Connection], _Result]) -> _Result:
         generation = self._generation
         try:
             connection = self._idle.pop() if self._idle else self._open_reader()
         except sqlite3.Error as error:
             raise StorageError(f"{self.path.name}: {error}") from error
+        ends_at = time.monotonic() + _LONGEST_READ_S
+        # Also a query that nobody waits for any more ends: four of them would stop all others.
+        connection.set_progress_handler(lambda: time.monotonic() > ends_at, _PROGRESS_STEPS)
         try:
             result = query(connection)
         except sqlite3.Error as error:
@@ -229,7 +239,8 @@ class SqliteReads:
 
     async def idle_since(self, before: float, limit: int, user_id: str | None = None) -> Sequence[SessionRecord]:
         """Return sessions whose last activity lies before a time, oldest first."""
-        where, values = ("AND user_id = ?", (user_id,)) if user_id is not None else ("", ())
+        where = "" if user_id is None else "AND user_id = ?"
+        values: list[Any] = [] if user_id is None else [user_id]
         return await self._read(
             lambda connection: [
                 rows.session_record(row)

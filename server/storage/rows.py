@@ -23,8 +23,8 @@ SAVE_SESSION: Final = (
     "message_count=excluded.message_count, run_count=excluded.run_count, config=excluded.config, "
     "metadata=excluded.metadata, artifacts=excluded.artifacts, queue=excluded.queue"
 )
-RUN_COLUMNS: Final = "run_id, message_id, digest, agent, status, started_at, ended_at, code, usage"
-SAVE_RUN: Final = f"INSERT OR REPLACE INTO runs (ref, {RUN_COLUMNS}) VALUES ({', '.join('?' * 10)})"
+RUN_COLUMNS: Final = "run_id, message_id, digest, agent, status, started_at, ended_at, first, last, code, usage"
+SAVE_RUN: Final = f"INSERT OR REPLACE INTO runs (ref, {RUN_COLUMNS}) VALUES ({', '.join('?' * 12)})"
 SAVE_MESSAGE: Final = (
     "INSERT OR REPLACE INTO messages "
     "(ref, position, message_id, run_id, role, created_at, tokens_in, tokens_out, owner, text, body) "
@@ -100,6 +100,8 @@ def run_row(ref: int, run: RunRecord) -> tuple[Any, ...]:
         run.status,
         run.started_at,
         run.ended_at,
+        run.first,
+        run.last,
         run.code,
         _json(run.usage),
     )

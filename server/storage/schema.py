@@ -65,6 +65,8 @@ MIGRATIONS: Final = (
         status TEXT NOT NULL,
         started_at REAL NOT NULL,
         ended_at REAL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
         code TEXT,
         usage TEXT NOT NULL,
         PRIMARY KEY (ref, run_id)
@@ -119,7 +121,7 @@ MIGRATIONS: Final = (
     CREATE TRIGGER titles_lost AFTER DELETE ON sessions WHEN old.title IS NOT NULL BEGIN
         INSERT INTO found_titles (found_titles, rowid, owner, title) VALUES ('delete', old.ref, old.owner, old.title);
     END;
-    -- One trigger, not two: the index must forget the old title before it learns the new one, and triggers have no order.
+    -- One trigger, not two: the index must forget the old title before it learns the new one; triggers have no order.
     CREATE TRIGGER titles_changed AFTER UPDATE OF title ON sessions WHEN old.title IS NOT new.title BEGIN
         INSERT INTO found_titles (found_titles, rowid, owner, title)
             SELECT 'delete', old.ref, old.owner, old.title WHERE old.title IS NOT NULL;

@@ -34,6 +34,7 @@ from ..core.ports import (
     SaveRun,
     SaveSession,
     StorageError,
+    TidySearch,
     Write,
 )
 from . import rows
@@ -45,6 +46,9 @@ _log = logging.getLogger("sessionstream.sqlite")
 FILE_NAME: Final = "sessionstream.db"
 _CHECKPOINT_BYTES: Final = 8 << 20  # written since the last checkpoint: some 10 ms of a thread
 _WAIT_BYTES: Final = 64 << 20  # a checkpoint must catch up now: the next commit waits for it, the loop does not
+_PAGE_BYTES: Final = 4096
+_HEAVY_BYTES: Final = 1 << 20
+_HEAVY_MESSAGES: Final = 50  # to tokenise, or to forget, for the search index: some milliseconds
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -60,10 +64,12 @@ class SqliteStorage(SqliteReads):
         self._checkpoint_thread = ThreadPoolExecutor(1, "sqlite-checkpoint")
         self._checkpoint: asyncio.Future[None] | None = None
         self._unchecked_bytes = 0
+        self._wal_bytes = 0
         self._lock_file: int | None = None
         self._next_ref = 0
         self._inode = 0
         self._is_closed = False
+        self._may_lack_commits = False
 
     # --- life
 
@@ -92,19 +98,35 @@ class SqliteStorage(SqliteReads):
         """Write the whole batch in one transaction."""
         if self._is_closed:
             raise StorageError("the storage is closed")
-        if self._unchecked_bytes > _WAIT_BYTES and self._checkpoint is not None:
-            # Readers see the WAL grow while writers are faster than the disk: here they wait for it.
-            await asyncio.wait([self._checkpoint])
-        position = await self._in_writer_thread(self._commit, batch) if self._is_full else self._commit(batch)
-        self._unchecked_bytes += sum(map(len, batch.frames)) + 4096 * len(batch.writes)
+        if self._wal_bytes > _WAIT_BYTES:
+            await self._catch_up()
+        is_slow = self._is_full or _is_heavy(batch)
+        position = await self._in_writer_thread(self._commit, batch) if is_slow else self._commit(batch)
+        # A commit writes whole pages: what is counted is about what the WAL grows by.
+        size = sum(map(len, batch.frames)) + _PAGE_BYTES * (3 + 2 * len(batch.writes))
+        self._wal_bytes += size
+        self._unchecked_bytes += size
         if self._unchecked_bytes > _CHECKPOINT_BYTES and (self._checkpoint is None or self._checkpoint.done()):
-            self._unchecked_bytes = 0
-            self._checkpoint = asyncio.get_running_loop().run_in_executor(self._checkpoint_thread, self._run_checkpoint)
+            self._start_checkpoint()
         return position
 
+    def _start_checkpoint(self) -> None:
+        self._unchecked_bytes = 0
+        self._checkpoint = asyncio.get_running_loop().run_in_executor(self._checkpoint_thread, self._run_checkpoint)
+
+    async def _catch_up(self) -> None:
+        """Let the disk catch up with the log of writes, which starts over only when a checkpoint met no writer."""
+        for _ in range(2):  # the one that runs may have begun before the last commits
+            if self._checkpoint is None or self._checkpoint.done():
+                self._start_checkpoint()
+            assert self._checkpoint is not None
+            await asyncio.wait([self._checkpoint])
+        self._wal_bytes = 0
+
     async def probe(self) -> None:
-        """Raise StorageError when the file under the writer is not the one in the folder any more."""
+        """Raise StorageError when the file is not the one that was opened, or cannot be read anew."""
         self._check_file()
+        await self._read_anew(lambda connection: connection.execute("SELECT ref FROM sessions LIMIT 1").fetchone())
 
     async def _in_writer_thread(self, call: Any, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *args)
@@ -113,6 +135,7 @@ class SqliteStorage(SqliteReads):
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._take_lock()
+            self._drop_writer()  # of an opening whose recovery failed: left to the collector, it would lock the file
             writer = self._connect()
             migrate(writer)
             self._note_start(writer)
@@ -120,7 +143,7 @@ class SqliteStorage(SqliteReads):
             self._inode = os.stat(self.path).st_ino
         except (OSError, sqlite3.Error, ValueError) as error:
             self._drop_writer()
-            raise StorageError(f"{self.path}: {error}") from error
+            raise StorageError(f"{self.path.name}: {error}") from error
 
     def _take_lock(self) -> None:
         """One server a folder: two would each believe that they decide alone."""
@@ -138,7 +161,6 @@ class SqliteStorage(SqliteReads):
         writer = sqlite3.connect(
             self.path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=64
         )
-        self._writer = writer
         os.chmod(self.path, 0o600)
         writer.execute("PRAGMA journal_mode=WAL")
         writer.execute(f"PRAGMA synchronous={'FULL' if self._is_full else 'NORMAL'}")
@@ -146,21 +168,43 @@ class SqliteStorage(SqliteReads):
         writer.execute("PRAGMA recursive_triggers=ON")  # INSERT OR REPLACE must tell the search index what it removed
         writer.execute("PRAGMA secure_delete=FAST")
         writer.execute("PRAGMA cache_size=-16384")
+        self._writer = writer  # only now: one that lacks a pragma must not write
         return writer
 
-    def _note_start(self, writer: sqlite3.Connection) -> None:
+    async def renew_epochs(self) -> bool:
         """Change every epoch when the machine went down with commits that may not have reached the disk."""
-        meta = dict(writer.execute("SELECT name, value FROM meta").fetchall())
-        boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+        if not self._may_lack_commits:
+            return False
+        _log.warning("the machine went down while the server ran: clients will be given snapshots")
+        try:
+            await self._in_writer_thread(self._renew_epochs)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        self._may_lack_commits = False
+        return True
+
+    def _renew_epochs(self) -> None:
+        writer = self._writer or self._connect()
         writer.execute("BEGIN IMMEDIATE")
-        if meta.get("stop") == "unclean" and meta.get("durability") == "normal" and meta.get("boot_id") != boot_id:
-            _log.warning("the machine went down while the server ran: clients will be given snapshots")
-            writer.execute("UPDATE sessions SET epoch = lower(hex(randomblob(5)))")
-            writer.execute("DELETE FROM log")
-            writer.execute("DELETE FROM journal")
-        facts = {"boot_id": boot_id, "durability": "full" if self._is_full else "normal", "stop": "unclean"}
-        writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+        writer.execute("UPDATE sessions SET epoch = lower(hex(randomblob(5)))")
+        writer.execute("DELETE FROM log")
+        writer.execute("UPDATE journal SET frames = x''")
+        self._note_running(writer)
         writer.execute("COMMIT")
+
+    def _note_start(self, writer: sqlite3.Connection) -> None:
+        meta = dict(writer.execute("SELECT name, value FROM meta").fetchall())
+        is_other_boot = meta.get("boot_id") != _boot_id()
+        if meta.get("stop") == "unclean" and meta.get("durability") == "normal" and is_other_boot:
+            self._may_lack_commits = True  # noted again only when that is dealt with: what is there is folded first
+            return
+        writer.execute("BEGIN IMMEDIATE")
+        self._note_running(writer)
+        writer.execute("COMMIT")
+
+    def _note_running(self, writer: sqlite3.Connection) -> None:
+        facts = {"boot_id": _boot_id(), "durability": "full" if self._is_full else "normal", "stop": "unclean"}
+        writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
 
     def _close(self) -> None:
         if self._writer is not None:
@@ -193,7 +237,8 @@ class SqliteStorage(SqliteReads):
                 # A commit of nothing is a probe: only a real write meets a full disk.
                 writer.execute("INSERT OR REPLACE INTO meta VALUES ('probed', ?)", (repr(time.time()),))
             writer.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:
+            # Also what no database raises (a value that is no JSON): the transaction must not stay open.
             raise self._failed(error) from error
         return position
 
@@ -226,7 +271,8 @@ class SqliteStorage(SqliteReads):
         if not is_busy:
             self._drop_writer()
             self.close_readers()
-        return StorageError(f"{self.path.name}: {error}", is_transient=is_busy)
+        is_defect = isinstance(error, _DEFECTS) or not isinstance(error, (sqlite3.Error, OSError))
+        return StorageError(f"{self.path.name}: {error}", is_transient=is_busy, is_defect=is_defect)
 
     def _run_checkpoint(self) -> None:
         try:
@@ -238,6 +284,37 @@ class SqliteStorage(SqliteReads):
                 connection.close()
         except sqlite3.Error as error:
             _log.warning("a checkpoint failed: %s", error)
+
+
+_DEFECTS: Final = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
+"""What is wrong with a batch, not with the storage."""
+
+
+def _boot_id() -> str:
+    return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+
+
+def _is_heavy(batch: Batch) -> bool:
+    """Whether a commit takes so long that it belongs in a thread: an import, the end of a long session."""
+    size = sum(map(len, batch.frames))
+    for write in batch.writes:
+        size += _weight(write)
+        if size >= _HEAVY_BYTES:
+            return True
+    return False
+
+
+def _weight(write: Write) -> int:
+    if isinstance(write, SaveMessages):
+        text = sum(len(record.message.get("content") or ()) for record in write.messages)
+        return text + _HEAVY_BYTES * (len(write.messages) > _HEAVY_MESSAGES)
+    if isinstance(write, EndSession):
+        return _HEAVY_BYTES * (write.record.message_count > _HEAVY_MESSAGES)
+    if isinstance(write, (ClearMessages, TidySearch, CutJournal)):
+        return _HEAVY_BYTES
+    if isinstance(write, SaveLog):
+        return len(write.frames)
+    return len(write.row.frames) if isinstance(write, ReplaceLog) else 0
 
 
 def _save_session(writer: sqlite3.Connection, write: SaveSession) -> None:
@@ -316,6 +393,12 @@ def _purge_tombstones(writer: sqlite3.Connection, write: PurgeTombstones) -> Non
     writer.execute("DELETE FROM ended_sessions WHERE ended_at < ?", (write.before,))
 
 
+def _tidy_search(writer: sqlite3.Connection, write: TidySearch) -> None:
+    # What is deleted stays in the index, marked, until its segments are merged.
+    for table in ("found_messages", "found_titles"):
+        writer.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('merge', ?)", (write.pages,))
+
+
 _HANDLERS: Final[dict[type[Write], Any]] = {
     SaveSession: _save_session,
     SaveRun: _save_run,
@@ -326,4 +409,5 @@ _HANDLERS: Final[dict[type[Write], Any]] = {
     EndSession: _end_session,
     CutJournal: _cut_journal,
     PurgeTombstones: _purge_tombstones,
+    TidySearch: _tidy_search,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -77,31 +78,46 @@ FIELDS: Final = (
     "",
     "__class__",
 )
-PATHS: Final = (
-    "/api/chat",
-    "/api/chat/stream",
-    "/api/interrupt",
-    "/api/system",
-    "/api/state",
-    "/api/sessions",
-    "/api/sessions/stream",
-    "/api/sessions/import",
-    "/api/sessions/{id}",
-    "/api/sessions/{id}/messages",
-    "/api/sessions/{id}/export",
-    "/api/sessions/{id}/queue",
-    "/api/sessions/{id}/queue/{id}",
-    "/api/stats",
-    "/api/agents",
-    "/health",
-    "/health/ready",
-    "/",
-    "/static/{id}",
-    "/api/{id}",
-    "/{id}",
+ROUTES: Final = (
+    ("POST", "/api/chat"),
+    ("POST", "/api/chat"),
+    ("GET", "/api/chat/stream"),
+    ("POST", "/api/interrupt"),
+    ("POST", "/api/system"),
+    ("GET", "/api/state"),
+    ("GET", "/api/sessions"),
+    ("POST", "/api/sessions"),
+    ("GET", "/api/sessions/stream"),
+    ("POST", "/api/sessions/import"),
+    ("GET", "/api/sessions/{id}"),
+    ("PATCH", "/api/sessions/{id}"),
+    ("DELETE", "/api/sessions/{id}"),
+    ("GET", "/api/sessions/{id}/messages"),
+    ("DELETE", "/api/sessions/{id}/messages"),
+    ("GET", "/api/sessions/{id}/export"),
+    ("GET", "/api/sessions/{id}/queue"),
+    ("PATCH", "/api/sessions/{id}/queue/{id}"),
+    ("DELETE", "/api/sessions/{id}/queue/{id}"),
+    ("GET", "/api/stats"),
+    ("GET", "/api/agents"),
+    ("GET", "/health"),
+    ("GET", "/health/ready"),
+    ("GET", "/"),
+    ("GET", "/static/{id}"),
+    ("GET", "/api/{id}"),
+    ("GET", "/{id}"),
 )
 METHODS: Final = ("GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS", "TRACE", "PROPFIND")
 QUERIES: Final = ("session_id", "last_event_id", "limit", "cursor", "q", "before", "format", "unheard_of")
+
+
+_RIGHT: Final[dict[str, dict[str, Any]]] = {
+    "/chat": {"message": "hello"},
+    "/system": {"message": "hello"},
+    "/interrupt": {"session_id": "s"},
+    "/import": {"version": 1, "session": {}, "messages": []},
+    "/queue": {"position": 0},
+}
 
 
 class Request(NamedTuple):
@@ -127,9 +143,11 @@ class Fuzz:
     def request(self) -> Request:
         """Make one."""
         pick = self._random
-        path = self._path(pick.choice(PATHS))
-        method = pick.choice(METHODS) if pick.random() < 0.4 else ("GET" if pick.random() < 0.5 else "POST")
-        body = self._body() if pick.random() < 0.8 else b""
+        method, template = pick.choice(ROUTES)
+        path = self._path(template)
+        if pick.random() < 0.2:
+            method = pick.choice(METHODS)
+        body = self._body(path) if pick.random() < 0.8 else b""
         headers = [f"Host: localhost\r\nX-Forwarded-User: {self._user}".encode(), *self._headers()]
         if body:
             headers.append(b"Content-Length: %d" % len(body))
@@ -182,10 +200,17 @@ class Fuzz:
 
     # --- bodies
 
-    def _body(self) -> bytes:
+    def _body(self, path: str) -> bytes:
         pick = self._random
-        makers = (self._object, self._object, self._object, self._object, self._twice, self._garbage, self._deep)
-        return pick.choice(makers)()
+        makers = (partial(self._right, path), self._object, self._twice, self._garbage, self._deep)
+        return pick.choices(makers, weights=(3, 5, 1, 1, 1))[0]()
+
+    def _right(self, path: str) -> bytes:
+        pick = self._random
+        body = next((right for part, right in _RIGHT.items() if part in path), {"title": "a"})
+        if "message" in body and pick.random() < 0.5:
+            body = {**body, "session_id": pick.choice(self._ids)}
+        return orjson.dumps(body)
 
     def _object(self) -> bytes:
         pick = self._random

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
@@ -18,8 +19,9 @@ from server.errors import CODES
 from tests.http.fuzz import NUMBERS, TEXTS, Fuzz, Request, shoot
 from tests.http.kit import PROBLEM_FIELDS, check_problem, eventually, new_session, parsed, raw, serving, start
 
-REQUESTS = 400
+REQUESTS = 1500
 AT_ONCE = 6
+READERS = 4
 DOCUMENTED = {status for status, _ in CODES.values()} - {500}
 BODIES: tuple[tuple[str, str, dict[str, Any], dict[str, str]], ...] = (
     (
@@ -61,7 +63,7 @@ BODIES: tuple[tuple[str, str, dict[str, Any], dict[str, str]], ...] = (
         "POST",
         "/api/sessions/import",
         {"version": 1, "session": {}, "messages": []},
-        {"version": "choice", "session": "object", "messages": "list", "artifacts": "object"},
+        {"version": "choice", "session": "shape", "messages": "list", "artifacts": "shape"},
     ),
 )
 WRONG: dict[str, tuple[Any, ...]] = {
@@ -72,6 +74,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "flag": (0, 1, "true", [], {}),
     "count": (-1, 1.5, "0", [], {}, True),
     "object": (0, "x", [], True, {"a": "x" * 20_000}, {"a": "\x00"}),
+    "shape": (0, "x", [], True, {"a": "\x00"}),
     "list": (0, "x", {}, True, [1], [[]], [{}]),
 }
 
@@ -98,33 +101,28 @@ async def warm(server: Server) -> None:
     await remove_all(caller)
 
 
-@pytest.fixture(autouse=True)
-async def leaves_nothing(server: Server, user: Caller) -> AsyncIterator[None]:
-    """Compare what the process holds, and its rows, before and after a test."""
+@pytest.fixture(scope="module")
+async def at_most(server: Server) -> Sample:
+    """What the process may hold when nobody is there."""
     server.wire.forget()
-    before, rows = await at_rest(server), stored(server)
+    sample = server.sample()
+    # Every reader has its own connection to the database: the file, and its log.
+    return sample._replace(handles=sample.handles + 2 * READERS, rss_kb=sample.rss_kb + 150_000)
+
+
+@pytest.fixture(autouse=True)
+async def leaves_nothing(server: Server, user: Caller, at_most: Sample) -> AsyncIterator[None]:
+    """See that the process holds no more after a test than it may, and that its rows are those of before."""
+    rows = stored(server)
     yield
     await remove_all(user)
     server.wire.forget()
 
     async def is_clean() -> bool:
-        after = server.sample()
-        return after.threads <= before.threads and after.handles <= before.handles and stored(server) == rows
+        held = zip(server.sample(), at_most, strict=True)
+        return all(now <= most for now, most in held) and stored(server) == rows
 
     await eventually(is_clean)
-    assert server.sample().rss_kb < before.rss_kb + 100_000
-
-
-async def at_rest(server: Server) -> Sample:
-    """Return what the process holds once two looks at it agree."""
-    seen = [server.sample()]
-
-    async def agrees() -> bool:
-        seen.append(server.sample())
-        return seen[-1][1:] == seen[-2][1:]
-
-    await eventually(agrees, step_s=0.1)
-    return seen[-1]
 
 
 def stored(server: Server) -> dict[str, int]:
@@ -147,9 +145,10 @@ def check(answer: Answer | None, said: str) -> None:
     if answer.status < 400:
         assert answer.status in (200, 201, 202, 204, 206, 304), said
         return
-    assert answer.status in DOCUMENTED or answer.status == 416, (said, answer)
-    if not answer.body or answer.status == 416:  # to HEAD, and for a range of a static file
+    # There is no body for HEAD, and a range of a file is Starlette's to refuse.
+    if not answer.body or answer.status == 416 or answer.body.startswith(b"Range header"):
         return
+    assert answer.status in DOCUMENTED, (said, answer)
     assert answer.headers["content-type"] == "application/problem+json", (said, answer)
     body = answer.json()
     assert set(body) - {"field"} == PROBLEM_FIELDS, (said, body)
@@ -187,7 +186,7 @@ async def test_made_up_requests_never_find_a_defect(server: Server, user: Caller
     statuses = await fire(server, fuzz.requests(REQUESTS))
 
     # It reached the handlers, and was refused in more than one way.
-    assert statuses[202] > 3
+    assert statuses[202] > 10
     assert {200, 400, 404, 405, 415, 422} <= set(statuses)
     assert (await server.wire.call("GET", "/health/ready")).status == 200
 
@@ -204,11 +203,7 @@ async def test_every_field_of_every_body_is_named_when_it_is_wrong(
             answer = await user.call(method, path, {**right, name: value})
             field = str(answer.json().get("field"))
 
-            assert (answer.status, field.removeprefix(name)[:1]) in ((422, ""), (422, "."), (422, "[")), (
-                name,
-                value,
-                answer,
-            )
+            assert (answer.status, re.split(r"[.\[]", field)[0]) == (422, name), (value, answer)
             check_problem(answer, "invalid_field", field)
 
 
@@ -229,6 +224,12 @@ async def test_any_query_is_an_answer_or_a_refusal_by_name(server: Server, user:
     await fire(server, iter(requests))
 
 
+def headed(user: Caller, method: str, target: str) -> bytes:
+    """Return the head of a user's JSON request, without its end."""
+    named = f"Host: localhost\r\nX-Forwarded-User: {user.user}\r\nConnection: close"
+    return f"{method} {target} HTTP/1.1\r\n{named}\r\nContent-Type: application/json\r\n".encode()
+
+
 def _quoted(text: str) -> str:
     return "".join(f"%{byte:02x}" for byte in text.encode())
 
@@ -240,8 +241,7 @@ def _quoted(text: str) -> str:
 async def test_ten_megabytes_on_one_line_are_refused(server: Server, user: Caller, method: str, path: str) -> None:
     await new_session(user, session_id="s")
     line = b'{"message": "%s"}' % (b"x" * 10_000_000)
-    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-User: {user.user}\r\nContent-Type: application/json"
-    answer = await shoot(server, f"{head}\r\nContent-Length: {len(line)}\r\nConnection: close\r\n\r\n".encode() + line)
+    answer = await shoot(server, headed(user, method, path) + b"Content-Length: %d\r\n\r\n" % len(line) + line)
 
     if path.endswith("/import"):
         assert answer is not None
@@ -280,9 +280,9 @@ async def test_a_head_without_end_is_refused(server: Server, sent: bytes) -> Non
         b"GET / HTTP/1.1\r\nHost: localhost\r\nBad\x00Name: a\r\n\r\n",
         b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-        b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /api/chat HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -305,15 +305,15 @@ def check_problem_raw(received: bytes) -> None:
 
 
 async def test_slow_bodies_and_heads_are_given_up_while_others_are_served(server: Server, user: Caller) -> None:
-    head = f"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-User: {user.user}\r\nContent-Type: application/json\r\n"
-    body = head.encode() + b'Content-Length: 100\r\n\r\n{"message": "sl'
+    head = headed(user, "POST", "/api/chat")
+    body = head + b'Content-Length: 100\r\n\r\n{"message": "sl'
     received: list[bytes] = []
 
     async def crawl(sent: bytes) -> None:
         received.append(await raw(server, sent))
 
     async with anyio.create_task_group() as tasks:
-        for sent in (body, head.encode(), b"", b"G") * 8:
+        for sent in (body, head, b"", b"G") * 8:
             tasks.start_soon(partial(crawl, sent))
         assert (await user.chat("hello", wait=True)).status == 200
 

@@ -140,7 +140,7 @@ async def open_node(
     catalog = Catalog([("default", agent), *(agents or {}).items()])
     hub = Hub(made, storage, catalog)
     async with hub_lifetime(hub):
-        await eventually(lambda: hub.is_open or hub.journal.fault is not None)
+        await eventually(lambda: hub.is_open or storage.fault is not None)
         try:
             yield Node(hub, storage, folder)
         finally:
