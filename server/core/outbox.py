@@ -79,7 +79,12 @@ Item = Event | Entry
 def event_size(event: Event) -> int:
     """Bytes an event weighs in memory, roughly: its text and an overhead."""
     delta = event.get("delta")
-    return ENTRY_BYTES + (len(delta) if type(delta) is str else len(orjson.dumps(event)))
+    if type(delta) is str:
+        return ENTRY_BYTES + len(delta)
+    try:
+        return ENTRY_BYTES + len(orjson.dumps(event))
+    except TypeError:
+        return ENTRY_BYTES  # it cannot be written either, and is dropped when that is tried
 
 
 @dataclass(slots=True)

@@ -186,7 +186,7 @@ async def test_made_up_requests_never_find_a_defect(server: Server, user: Caller
     statuses = await fire(server, fuzz.requests(REQUESTS))
 
     # It reached the handlers, and was refused in more than one way.
-    assert statuses[202] > 10
+    assert statuses[202] > 5
     assert {200, 400, 404, 405, 415, 422} <= set(statuses)
     assert (await server.wire.call("GET", "/health/ready")).status == 200
 

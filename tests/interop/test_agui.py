@@ -63,7 +63,7 @@ async def test_joining_in_the_middle_of_a_tool_call_gives_its_arguments_once(tmp
             {"text": "Let me see. "},
             {"event": start},
             {"event": {**args, "delta": '{"query": '}},
-            stall(2),
+            stall(4),  # time for the other client to come
             {"event": {**args, "delta": '"streams"}'}},
             {"event": {"type": "TOOL_CALL_END", "toolCallId": "call"}},
             {"event": {"type": "TOOL_CALL_RESULT", "messageId": "found", "toolCallId": "call", "content": "three"}},

@@ -44,10 +44,8 @@ class Fold:
             self._run(event)
         elif kind == "MESSAGES_SNAPSHOT":
             self.messages = copy.deepcopy(event["messages"])
-        elif kind == "STATE_SNAPSHOT":
-            self.state = copy.deepcopy(event["snapshot"])
-        elif kind == "STATE_DELTA" and self.state is not None:
-            self.state = jsonpatch.apply_patch(self.state, copy.deepcopy(event["delta"]))
+        elif kind.startswith("STATE_"):
+            self._state(event)
         elif kind.startswith("TOOL_CALL_"):
             self._tool(event)
         elif kind.startswith(("TEXT_MESSAGE_", "REASONING_MESSAGE_")):
@@ -60,6 +58,14 @@ class Fold:
     def text(self, message_id: str) -> Any:
         """Return the content of a message."""
         return next(message.get("content") for message in self.messages if message["id"] == message_id)
+
+    def _state(self, event: Event) -> None:
+        if event["type"] == "STATE_SNAPSHOT":
+            self.state = copy.deepcopy(event["snapshot"])
+            # Who was away for a while does not see its run end: the snapshot says what runs now.
+            self.run_id = self.state["run"]["run_id"] if self.state["run"] else None
+        elif self.state is not None:
+            self.state = jsonpatch.apply_patch(self.state, copy.deepcopy(event["delta"]))
 
     def _run(self, event: Event) -> None:
         run_id = event.get("runId", "")
