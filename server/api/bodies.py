@@ -139,6 +139,7 @@ class ImportBody(Body, frozen=True, kw_only=True):
     messages: list[Message]
     exported_at: Time | None = None
     artifacts: dict[str, Any] = {}
+    config: dict[str, Any] = {}
 
 
 BodyT = TypeVar("BodyT", bound=Body)

@@ -162,7 +162,8 @@ async def export(request: Request) -> Response:
     content = {
         "version": EXPORT_VERSION,
         "exported_at": rfc3339(time.time()),
-        "session": {**snapshot.session, "config": config},
+        "session": snapshot.session,
+        "config": config,
         "messages": _answered(snapshot.messages),
         "artifacts": snapshot.state["artifacts"],
     }
@@ -194,7 +195,7 @@ async def take_in(request: Request) -> Response:
         title=body.session.title,
         persona=body.session.persona,
         metadata=body.session.metadata,
-        config=body.session.config,
+        config=body.config or body.session.config,
         website_domain=made.website_domain,
         ip_address=made.ip_address,
         messages=body.messages,

@@ -84,6 +84,41 @@ async def test_positions_grow_and_an_empty_commit_returns_the_last(storage: Stor
         assert await other.commit(Batch(frames=frames_of(4, 4))) > second
 
 
+async def test_a_batch_is_taken_whole_or_not_at_all(storage: Storage) -> None:
+    """What is wrong is named a defect of the batch, so that the journal can take the rest without it."""
+    await write(storage, SaveSession(record_of()))
+    broken = message_of(2)
+    broken.message["odd"] = object()
+    batch = Batch(
+        frames_of(1, 2),
+        [
+            SaveSession(record_of(title="changed")),
+            SaveMessages(1, [message_of(1)]),
+            SaveRun(1, run_of(status="running")),
+            SaveMessages(1, [broken]),
+        ],
+    )
+
+    with pytest.raises(StorageError) as refusal:
+        await storage.commit(batch)
+
+    assert (refusal.value.is_defect, refusal.value.is_transient) == (True, False)
+    assert await storage.load(record_of().key) == record_of()
+    assert await storage.messages(1) == []
+    assert await storage.open_runs() == []
+    await storage.commit(Batch(batch.frames, batch.writes[:-1]))
+    assert len(await storage.messages(1)) == 1
+
+
+async def test_logs_keep_their_names_when_nothing_is_missing(storage: Storage, again: Again) -> None:
+    assert await storage.renew_epochs() is False
+    await write(storage, SaveSession(record_of()), SaveRun(1, run_of(status="running")))
+
+    async with again() as other:
+        assert await other.renew_epochs() is False
+        assert await other.load(record_of().key) == record_of()
+
+
 # --- sessions
 
 

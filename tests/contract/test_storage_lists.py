@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from server.core.ports import EndSession, SaveMessages, SaveSession, Storage, Tombstone
+from server.core.ports import EndSession, SaveMessages, SaveSession, Storage, TidySearch, Tombstone
 from tests.contract.records import message_of, record_of, write
 
 # --- lists
@@ -29,7 +29,7 @@ async def test_sessions_are_listed_latest_first_in_pages_without_gap_or_repetiti
 
 @pytest.mark.parametrize("cursor", ["", "x", "1.5", "_", "1.5_x", "x_1"])
 async def test_a_bad_page_cursor_is_a_value_error(storage: Storage, cursor: str) -> None:
-    with pytest.raises(ValueError, match="^"):
+    with pytest.raises(ValueError, match=r"^"):
         await storage.sessions("ann", limit=1, cursor=cursor, query=None)
 
 
@@ -81,6 +81,17 @@ async def test_search_follows_a_new_title(storage: Storage) -> None:
     assert [await found("apple"), await found("pear")] == [0, 1]
     await write(storage, SaveSession(record_of(title=None)))
     assert await found("pear") == 0
+
+
+async def test_tidying_the_search_changes_nothing_of_what_it_finds(storage: Storage) -> None:
+    for ref, text in ((1, "apple pie"), (2, "apple juice")):
+        await write(storage, SaveSession(record_of(ref)), SaveMessages(ref, [message_of(1, text)]))
+    await write(storage, EndSession(record_of(1), Tombstone("deleted", 1.0)))
+
+    await write(storage, TidySearch(-500), TidySearch(500))
+
+    page = await storage.sessions("ann", limit=5, cursor=None, query="apple")
+    assert [record.ref for record in page.records] == [2]
 
 
 async def test_totals_count_live_and_ended_sessions(storage: Storage) -> None:

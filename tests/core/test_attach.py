@@ -61,26 +61,34 @@ class Interleaving:
 
     async def step(self, action: str, number: int) -> None:
         """Do one thing; `number` chooses among several."""
-        if action == "say" and self._script:
-            self.puppet.say(self._script.pop(0))
+        if action in ("attach", "resume", "catch up", "leave"):
+            await self._stream(action, number)
+        elif action == "say":
+            self.puppet.say(*self._script[:1])
+            del self._script[:1]
         elif action == "turn":
             await anyio.lowlevel.checkpoint()
-        elif action == "commit":
+        elif action == "hold":
+            self.node.storage.before = self.node.storage.before or anyio.Event()
+        else:
             await self._commit()
-        elif action == "hold" and self.node.storage.before is None:
-            self.node.storage.before = anyio.Event()
-        elif action == "attach":
+            if action == "tell":
+                await self.node.tell("note")
+            elif action == "stop":
+                await self._stop()
+
+    async def _stream(self, action: str, number: int) -> None:
+        if action == "attach":
             self.clients.append(await self._stack.enter_async_context(self.node.client()))
         elif action == "resume" and self.known:
             cursor, fold = self.known[number % len(self.known)]
             self.clients.append(await self._stack.enter_async_context(self.node.client(cursor, fold=fold)))
-        elif action == "catch up" and self.clients:
-            assert await self.clients[number % len(self.clients)].catch_up()
-        elif action == "leave" and self.clients:
-            self.clients.pop(number % len(self.clients))
-        elif action in ("tell", "stop"):
-            await self._commit()
-            await (self.node.tell("note") if action == "tell" else self._stop())
+        elif self.clients:
+            client = self.clients[number % len(self.clients)]
+            if action == "leave":
+                self.clients.remove(client)
+            else:
+                assert await client.catch_up()
 
     async def finish(self) -> None:
         """End the run and let everybody see all of it."""

@@ -306,7 +306,10 @@ async def test_a_busy_storage_makes_requests_wait(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("durability", ["normal", "full"])
 async def test_a_request_that_gave_up_waiting_leaves_nothing(tmp_path: Path, durability: str) -> None:
-    async with open_node(tmp_path, storage_timeout_seconds=0.05, durability=durability) as node, node.client() as client:
+    async with (
+        open_node(tmp_path, storage_timeout_seconds=0.05, durability=durability) as node,
+        node.client() as client,
+    ):
         node.storage.fail(is_transient=True)
         for _ in range(3):
             with pytest.raises(Unavailable):

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from server.core.ports import Event
+from server.core.ports import Agent, Event
+from server.storage.sqlite import FILE_NAME
 from tests.support.agents import Puppet, echo
 from tests.support.client import Client, Fold
 from tests.support.node import Node, eventually, open_node
-from tests.support.storage import FILE_NAME, SwitchedStorage, crash_copy, rows_of
 from tests.support.sequences import SCRIPT
+from tests.support.storage import SwitchedStorage, crash_copy, rows_of
 
 BOTH = pytest.mark.parametrize("durability", ["normal", "full"])
 
@@ -47,7 +48,7 @@ async def ended_by_crash(left: Path, run_id: str, seen: Client, **settings: Any)
             assert back.log[-1][1]["outcome"] == {"type": "cancelled"}
             assert back.log[-1][1]["metadata"]["sessionstream"]["reason"] == "restart"
             assert back.fold.messages == snapshot.messages
-            assert back.fold.run_id is snapshot.run is None
+            assert (back.fold.run_id, snapshot.run) == (None, None)
             assert snapshot.reopening == []
         again = await node.ask("and now?", agent="default")
         assert (await node.over(again.run_id)).status == "finished"
@@ -95,7 +96,7 @@ async def test_a_long_run_that_was_spilled_is_taken_up_whole(tmp_path: Path, dur
 async def test_a_journal_that_was_cut_still_has_what_is_needed(tmp_path: Path, durability: str) -> None:
     """The cut removes only what stands in rows; who holds it back is spilled, and nobody loses anything."""
     puppet, other = Puppet(), Puppet()
-    agents = {"other": other, "echo": echo}
+    agents: dict[str, Agent] = {"other": other, "echo": echo}
     async with (
         open_node(tmp_path / "data", agent=puppet, agents=agents, durability=durability) as node,
         node.client() as client,

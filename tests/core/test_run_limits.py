@@ -1,4 +1,4 @@
-"""Runs are bounded: in time, in bytes, in what waits for the disk; and an agent that ignores being stopped is no owner."""
+"""Runs are bounded in time, in bytes, in what waits for the disk; an agent that ignores being stopped holds nothing up."""
 
 from __future__ import annotations
 
@@ -174,18 +174,20 @@ async def test_an_agent_is_paced_by_the_storage(tmp_path: Path, piece: str | Eve
 async def test_an_agent_never_waits_for_a_reader(tmp_path: Path) -> None:
     """Edge case 34: a client that reads nothing slows nobody down."""
     agent = Counting("x" * 100)
-    async with open_node(tmp_path, agent=agent, journal_pending_bytes=10_000, ring_bytes=4096) as node:
-        async with node.client() as client:
-            await node.ask()
-            await eventually(lambda: agent.count > 5_000)
-            async with node.held() as session:
-                assert session.live.ring.size <= 3 * 4096
-            await node.interrupt()
-            await node.calm()
-            await client.catch_up()
+    async with (
+        open_node(tmp_path, agent=agent, journal_pending_bytes=10_000, ring_bytes=4096) as node,
+        node.client() as client,
+    ):
+        await node.ask()
+        await eventually(lambda: agent.count > 5_000)
+        async with node.held() as session:
+            assert session.live.ring.size <= 3 * 4096
+        await node.interrupt()
+        await node.calm()
+        await client.catch_up()
 
-            assert client.faults == []
-            assert client.fold.messages == (await node.snapshot()).messages
+        assert client.faults == []
+        assert client.fold.messages == (await node.snapshot()).messages
 
 
 async def test_a_user_has_only_so_many_runs(tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ class Bench:
         self.frames: list[bytes] = []
         """All that was published."""
         self.rows: list[SaveLog] = []
+        self.part: Prepared | None = None
+        """What was prepared and is in flight."""
+        self.text = ""
+        self.kept = self.refused = 0
 
     def _submit(self, log: SessionLog) -> None:
         self.submitted += 1
@@ -43,6 +47,28 @@ class Bench:
     def commit(self) -> None:
         """Commit all that waits."""
         self.publish(self.log.prepare())
+
+    def step(self, what: str, number: int) -> None:
+        """Do one of the things that happen to a log."""
+        if what == "delta":
+            self.text += str(number)
+            self.log.append_event(delta(str(number)))
+        elif what == "news":
+            self.kept += 1
+            self.log.append(Entry([news()], required=bool(number), on_drop=self._drop))
+        elif what == "spill":
+            self.log.spill()
+        elif what == "prepare":
+            self.part = self.part or self.log.prepare()
+        elif self.part is not None:
+            part, self.part = self.part, None
+            if what == "publish":
+                self.publish(part)
+            else:
+                self.log.take_back(part, Unavailable() if what == "refuse" else None)
+
+    def _drop(self) -> None:
+        self.refused += 1
 
     def seqs(self) -> list[int]:
         """Return the sequence numbers that were published."""
@@ -185,41 +211,18 @@ async def _expect_unavailable(bench: Bench, entry: Entry) -> None:
 def test_whatever_fails_the_log_is_one_sequence_and_the_counts_come_out_even(steps: list[tuple[str, int]]) -> None:
     """Invariants 1 and 7: no hole, no repetition, nothing kept is lost, nothing pending is forgotten."""
     bench = Bench()
-    part: Prepared | None = None
-    text, kept, refused = "", 0, 0
-
-    def drop() -> None:
-        nonlocal refused
-        refused += 1
-
     for what, number in steps:
-        if what == "delta":
-            text += str(number)
-            bench.log.append_event(delta(str(number)))
-        elif what == "news":
-            kept += 1
-            bench.log.append(Entry([news()], required=bool(number), on_drop=drop))
-        elif what == "spill":
-            bench.log.spill()
-        elif what == "prepare" and part is None:
-            part = bench.log.prepare()
-        elif part is not None and what == "publish":
-            bench.publish(part)
-            part = None
-        elif part is not None and what in ("refuse", "busy"):
-            bench.log.take_back(part, Unavailable() if what == "refuse" else None)
-            part = None
-    if part is not None:
-        bench.publish(part)
+        bench.step(what, number)
+    bench.step("publish", 0)
     bench.commit()
     bench.commit()
 
     assert bench.seqs() == list(range(11, 11 + len(bench.frames)))
     assert bench.log.cursor.seq == 10 + len(bench.frames)
-    assert b"".join(bench.frames).count(b"CUSTOM") == kept - refused
+    assert b"".join(bench.frames).count(b"CUSTOM") == bench.kept - bench.refused
     deltas = [body for _, _, body in split_frames(b"".join(bench.frames)) if b"delta" in body]
     assert b"".join(body[len(b'{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"') : -2] for body in deltas) == (
-        text.encode()
+        bench.text.encode()
     )
     assert b"".join(row.frames for row in bench.rows) == b"".join(bench.frames)
     assert bench.log.is_settled

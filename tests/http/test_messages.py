@@ -128,7 +128,7 @@ async def test_an_export_is_a_versioned_download(user: Caller) -> None:
 
     assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''session-s.json"
     assert answer.headers["content-type"] == "application/json"
-    assert set(body) == {"version", "exported_at", "session", "messages", "artifacts"}
+    assert set(body) == {"version", "exported_at", "session", "messages", "artifacts", "config"}
     assert body["version"] == 1
     assert body["messages"] == await user.messages("s")
     assert body["session"] == (await user.call("GET", "/api/sessions/s")).json()

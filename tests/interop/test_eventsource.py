@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import anyio
-from playwright.async_api import Page, Request, async_playwright
+from playwright.async_api import Page, Response, async_playwright
 
 from scripts.blackbox.arena import emit
 from scripts.blackbox.fold import Fold, without_derived
-from tests.faults.stage import ENDLESS, WAIT_S, Stage, staged
+from scripts.blackbox.waiting import poll
+from tests.faults.stage import ENDLESS, WAIT_S, Stage, staged, until
 
 ARGUMENTS: Final = (
     "--no-sandbox",
@@ -24,6 +24,8 @@ ARGUMENTS: Final = (
     "--disable-sync",
     "--no-first-run",
 )
+LOCAL: Final = ""
+"""The user of a browser at one's own machine, and of a caller that says nothing of a user."""
 WATCH: Final = """(url) => {
     window.seen = [];
     window.opened = 0;
@@ -39,25 +41,29 @@ class Tab:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.cursors_sent: list[str | None] = []
-        """The `Last-Event-ID` of each request for the stream, in order."""
+        """The `Last-Event-ID` of each request for the stream that was answered, in order."""
 
     async def watch(self, stage: Stage) -> None:
         """Open the session's stream as a page would."""
-        self.page.on("request", self._note)
+        self.page.on("response", self._note)
         await self.page.goto(stage.server.url)
         await self.page.evaluate(WATCH, "/api/chat/stream?session_id=talk")
 
     async def until(self, condition: str, argument: Any = None) -> None:
-        """Wait until an expression of JavaScript is true."""
-        await self.page.wait_for_function(condition, arg=argument, timeout=WAIT_S * 1000, polling=50)
+        """Wait until a function, or an expression, of JavaScript is true."""
+
+        async def is_so() -> bool:
+            return bool(await self.page.evaluate(condition, argument))
+
+        assert await until(is_so), f"never: {condition} with {argument}"
 
     async def seen(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the cursor and the event of each message, in order."""
         return [(cursor, event) for cursor, event in json.loads(await self.page.evaluate("JSON.stringify(seen)"))]
 
-    async def _note(self, request: Request) -> None:
-        if "/api/chat/stream?session_id=talk" in request.url:
-            self.cursors_sent.append((await request.all_headers()).get("last-event-id"))
+    async def _note(self, response: Response) -> None:
+        if "/api/chat/stream?session_id=talk" in response.url:
+            self.cursors_sent.append((await response.request.all_headers()).get("last-event-id"))
 
 
 @asynccontextmanager
@@ -80,14 +86,14 @@ async def test_an_event_source_sees_all_and_comes_back_with_its_cursor(tmp_path:
         await tab.watch(stage)
         await tab.until("seen.some(([, event]) => event.type === 'RUN_FINISHED')")
         for number, stop in enumerate((stage.server.terminate, stage.server.kill), 1):
-            await stage.run("talk", ENDLESS)
+            await stage.run("talk", ENDLESS, user=LOCAL)
             words = "seen.map(([, event]) => event.delta ?? '').join('').split(' ').length"
             await tab.until(f"{words} >= {number * 100}")
             await stop()
             await tab.until("source.readyState === EventSource.CONNECTING")
             await stage.server.start()
             await tab.until("(count) => opened === count", number + 1)
-        last = await stage.run("talk", emit(5, 0))
+        last = await stage.run("talk", emit(5, 0), user=LOCAL)
         await tab.until("(last) => seen.some(([, event]) => event.type === 'RUN_FINISHED' && event.runId === last)", last)
 
         await _judge(stage, tab)
@@ -100,9 +106,7 @@ async def _judge(stage: Stage, tab: Tab) -> None:
     epoch, _, first = live[0][0].rpartition("-")
     assert [cursor for cursor, _ in live] == [f"{epoch}-{int(first) + step}" for step in range(len(live))]
     assert [event["type"] for _, event in seen].count("MESSAGES_SNAPSHOT") == 1
-    with anyio.fail_after(WAIT_S):
-        while len(tab.cursors_sent) < 3:
-            await anyio.lowlevel.checkpoint()
+    assert await poll(lambda: len(tab.cursors_sent) == 3, timeout_s=WAIT_S)
     assert tab.cursors_sent[0] is None
     assert set(tab.cursors_sent[1:]) <= {cursor for cursor, _ in live}
     fold = Fold()
