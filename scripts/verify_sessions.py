@@ -243,8 +243,9 @@ async def _main(url: str | None) -> int:
                 port = parts.port or (443 if is_secure else 80)
                 checks = await verify(Wire(parts.hostname or "127.0.0.1", port, is_secure=is_secure))
     except (Broken, ValueError, RuntimeError, TimeoutError, ExceptionGroup) as error:
-        reasons = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
-        print(f"FAIL {'; '.join(f'{type(reason).__name__}: {reason}' for reason in reasons)}", file=sys.stderr)
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]  # all at once met the same
+        print(f"FAIL {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print(f"{checks.done - checks.failed} of {checks.done} checks passed")
     return 1 if checks.failed else 0

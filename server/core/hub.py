@@ -205,6 +205,7 @@ class Hub:
     def _forget(self, session: Resident) -> None:
         if self.sessions.get(session.key) is session and not session.streams:
             del self.sessions[session.key]
+            session.release()
 
     @asynccontextmanager
     async def _place(self, user_id: str) -> AsyncIterator[None]:
@@ -228,6 +229,7 @@ class Hub:
         idle = [one for one in self.sessions.values() if one.last_used < limit and one.is_idle]
         for session in idle:
             del self.sessions[session.key]
+            session.release()
         return len(idle)
 
     # --- streams

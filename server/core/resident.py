@@ -169,6 +169,11 @@ class Resident:
         self.log = log
         return log
 
+    def release(self) -> None:
+        """Let go of what refers back, when it leaves the registry: no garbage collector need look for it."""
+        if self.log is not None:
+            self.log.on_change = None
+
     def _on_change(self) -> None:
         if self._tail is not None and self._tail.is_over and self.run is None:
             self._on_run_over(self._tail)

@@ -267,7 +267,9 @@ class SessionLog:
             self.run = self.transcript = None
         if self.run is None:
             self.fold_version += 1
-        return entry.opens is not None or entry.closes is not None
+        changes_run = entry.opens is not None or entry.closes is not None
+        entry.closes = None  # the run keeps its last entry: who waits for it asks there; as a cycle both would stay
+        return changes_run
 
     def _bound_ring(self) -> None:
         if self.ring.size <= self._ring_bytes:

@@ -1,4 +1,4 @@
-"""A reader gives exactly what follows a cursor, from memory or from the disk, else a fresh snapshot, and nothing else."""
+"""A reader gives exactly what follows a cursor, from memory or from the disk, else a fresh snapshot."""
 
 from __future__ import annotations
 

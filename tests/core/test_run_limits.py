@@ -1,4 +1,4 @@
-"""Runs are bounded in time, in bytes, in what waits for the disk; an agent that ignores being stopped holds nothing up."""
+"""Runs are bounded in time, in bytes, in what waits for the disk; stopping does not wait for the agent."""
 
 from __future__ import annotations
 

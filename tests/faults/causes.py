@@ -76,7 +76,10 @@ def disk_is_full(stage: Stage) -> Iterator[None]:
 
 def can_mount() -> bool:
     """Say whether we may mount file systems."""
-    return os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode == 0
+    return (
+        os.geteuid() == 0
+        and subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode == 0
+    )
 
 
 @contextmanager

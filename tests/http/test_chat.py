@@ -205,6 +205,29 @@ async def test_a_repeated_message_is_the_same_run(user: Caller) -> None:
     assert len(await user.messages("s")) == 2
 
 
+async def test_a_repeated_message_streams_its_run_again(user: Caller) -> None:
+    body = {"message": script(emit(3, 0)), "session_id": "s", "message_id": "m"}
+    streamed = []
+    for _ in range(2):
+        async with streaming(user, "/api/chat", method="POST", body=body) as tail:
+            streamed.append(await tail.rest())
+
+    assert streamed[0] == streamed[1]
+    assert kinds(streamed[1])[-1] == "RUN_FINISHED"
+
+
+async def test_usage_is_counted_once_however_often_it_is_read(user: Caller) -> None:
+    first = await ask(user, "hello", session_id="s", agent="mirror", message_id="m")
+    again = await ask(user, "hello", session_id="s", agent="mirror", message_id="m")
+    async with opened(user, "s", f"{first['cursor'].rpartition('-')[0]}-0") as tail:
+        frames = await tail.end_of(first["run_id"])
+    told = [frame.event["usage"] for frame in frames if "usage" in frame.event]
+
+    assert again["usage"] == first["usage"]
+    assert told == [first["usage"]]
+    assert (await user.call("GET", "/api/stats")).json()["runs"] == 1
+
+
 async def test_the_same_id_for_another_message_conflicts(user: Caller) -> None:
     await ask(user, "hello", session_id="s", message_id="m")
 

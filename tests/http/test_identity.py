@@ -148,6 +148,16 @@ async def test_a_bearer_that_is_not_ours_is_401_and_such_a_cookie_is_somebody_ne
     assert "set-cookie" in answer.headers
 
 
+async def test_nothing_of_a_query_or_a_token_is_in_the_log(visited: Server) -> None:
+    token = "secret-of-a-visitor"
+    for path in (f"/api/chat/stream?last_event_id={token}", f"/api/sessions?q={token}&limit=x", f"/api/none?t={token}"):
+        stream = await visited.wire.stream(path, headers={"Cookie": f"sessionstream_visitor={token}"})
+        stream.close()
+    await whoami(visited, Authorization=f"Bearer {token}")
+
+    assert token not in visited.log.read_text("utf-8")
+
+
 # --- proxy
 
 

@@ -139,12 +139,15 @@ async def test_an_export_comes_back_as_it_was_as_anybodys(user: Caller, other: C
     steps = script({"state": [{"op": "add", "path": "/notes", "value": [1]}]}, {"text": "é 東京 👩‍👩‍👧"})
     await ask(user, steps, session_id="s", agent="scripted")
     await ask(user, TOOL, session_id="s", agent="scripted")
+    await user.call("PATCH", "/api/sessions/s", {"config": {"top_k": 3}})
     exported = (await user.call("GET", "/api/sessions/s/export")).json()
     answer = await other.call("POST", "/api/sessions/import", exported)
     session = answer.json()
     state = (await other.state(session["session_id"])).json()
+    again = (await other.call("GET", f"/api/sessions/{session['session_id']}/export")).json()
 
     assert answer.status == 201
+    assert again["config"] == exported["config"] == {"top_k": 3}
     assert set(session) == SESSION_FIELDS
     assert UUID7.fullmatch(session["session_id"])
     assert session["user_id"] == other.user

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import anyio
 import pytest
 
 from scripts.blackbox.arena import script, stall
@@ -55,6 +56,19 @@ async def test_an_id_is_taken_once(user: Caller) -> None:
     await new_session(user, session_id="s")
 
     check_problem(await user.call("POST", "/api/sessions", {"session_id": "s"}), "session_exists")
+
+
+async def test_an_id_that_many_ask_for_at_once_is_given_once(user: Caller) -> None:
+    statuses: list[int] = []
+
+    async def make() -> None:
+        statuses.append((await user.call("POST", "/api/sessions", {"session_id": "s"})).status)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(make)
+
+    assert sorted(statuses) == [201] + [409] * 9
 
 
 async def test_show_tells_about_the_active_run(user: Caller) -> None:

@@ -11,6 +11,7 @@ from scripts.blackbox.arena import emit, script, stall
 from scripts.blackbox.caller import Caller
 from scripts.blackbox.fold import differences
 from scripts.blackbox.process import Server
+from server.settings import Settings
 from tests.http.kit import (
     CURSOR,
     UUID7,
@@ -89,6 +90,10 @@ async def test_heartbeats_are_comments_also_while_the_agent_is_silent(server: Se
     _, body = await raw_head(server, user, "/api/chat/stream?session_id=s", b"\n\n: \n\n: \n\n")
 
     assert not re.search(rb"^data: *$", body, re.MULTILINE)
+
+
+def test_by_default_a_heartbeat_comes_before_common_proxies_cut() -> None:
+    assert Settings().heartbeat_seconds <= 15
 
 
 async def test_a_streamed_answer_has_heartbeats_too(server: Server, user: Caller) -> None:

@@ -42,9 +42,11 @@ class OfficialClient:
     async def until_event(self, kind: str, **fields: Any) -> None:
         """Read on until the newest event is one of this kind with these fields."""
         await self.until(
-            lambda: bool(self.events)
-            and self.events[-1]["type"] == kind
-            and all(self.events[-1].get(name) == value for name, value in fields.items())
+            lambda: (
+                bool(self.events)
+                and self.events[-1]["type"] == kind
+                and all(self.events[-1].get(name) == value for name, value in fields.items())
+            )
         )
 
     async def until_ended(self) -> str | bool | None:

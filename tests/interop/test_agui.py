@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.blackbox.arena import emit, script, stall
-from tests.faults.stage import Stage, heard, staged
+from tests.faults.stage import ENDLESS, Stage, heard, is_counting, staged
 from tests.interop.official import OfficialClient, official_client
 
 TOOL = {"tool": {"name": "search", "args": {"query": "streams"}}}
@@ -35,50 +35,71 @@ async def test_joining_in_the_middle_of_an_answer_gives_its_text_once(tmp_path: 
     async with staged(tmp_path) as stage:
         await stage.server.start()
         early = await stage.watch("talk")
-        first = await stage.run("talk", emit(200, 200))
+        first = await stage.run("talk", ENDLESS)
         await heard(early, 20)
 
         async with official_client(stage.server.url, "talk") as client:
-            await client.until_event("RUN_FINISHED", runId=first)
+            await client.until(lambda: [event["type"] for event in client.events].count("TEXT_MESSAGE_CONTENT") >= 20)
             assert client.events[0]["type"] == "RUN_STARTED"
             assert client.events[0]["runId"] == first
             assert client.events[1]["type"] == "MESSAGES_SNAPSHOT"
+            assert client.events[1]["messages"][-1]["content"].startswith("w0 w1 w2 ")
+            assert (await stage.caller().interrupt("talk", run_id=first)).status == 200
+            await client.until_event("RUN_FINISHED", runId=first)
             report = await _assert_same(stage, client)
-            assert report["messages"][-1]["content"] == "".join(f"w{number} " for number in range(200))
+            assert is_counting(report["messages"][-1]["content"])
 
             second = await stage.run("talk", REASONING, emit(5, 0), TOOL, {"text": "Done."})
             await client.until_event("RUN_FINISHED", runId=second)
             await _assert_same(stage, client)
 
 
+GATED_AGENT = """
+from pathlib import Path
+
+import anyio
+
+CALL = {"toolCallId": "call"}
+
+
+async def agent(turn):
+    yield "Let me see. "
+    yield {"type": "TOOL_CALL_START", "toolCallName": "search", **CALL}
+    yield {"type": "TOOL_CALL_ARGS", "delta": '{"query": ', **CALL}
+    while not Path(turn.message).exists():
+        await anyio.sleep(0.01)
+    yield {"type": "TOOL_CALL_ARGS", "delta": '"streams"}', **CALL}
+    yield {"type": "TOOL_CALL_END", **CALL}
+    yield {"type": "TOOL_CALL_RESULT", "messageId": "found", "content": "three", **CALL}
+    yield "Three."
+"""
+"""Goes on when the file that the message names is there."""
+
+
 async def test_joining_in_the_middle_of_a_tool_call_gives_its_arguments_once(tmp_path: Path) -> None:
     """Half of the arguments are in the snapshot, the rest comes live."""
-    start = {"type": "TOOL_CALL_START", "toolCallId": "call", "toolCallName": "search"}
-    args = {"type": "TOOL_CALL_ARGS", "toolCallId": "call"}
     async with staged(tmp_path) as stage:
+        (tmp_path / "gated.py").write_text(GATED_AGENT, "utf-8")
+        with (tmp_path / "agents.toml").open("a", encoding="utf-8") as agents:
+            agents.write('\n[agents.gated]\nkind = "python"\nentrypoint = "gated:agent"\n')
         await stage.server.start()
         early = await stage.watch("talk")
-        run_id = await stage.run(
-            "talk",
-            {"text": "Let me see. "},
-            {"event": start},
-            {"event": {**args, "delta": '{"query": '}},
-            stall(4),  # time for the other client to come
-            {"event": {**args, "delta": '"streams"}'}},
-            {"event": {"type": "TOOL_CALL_END", "toolCallId": "call"}},
-            {"event": {"type": "TOOL_CALL_RESULT", "messageId": "found", "toolCallId": "call", "content": "three"}},
-            {"text": "Three."},
-        )
+        gate = tmp_path / "gate"
+        answer = await stage.caller().chat(str(gate), session_id="talk", agent="gated")
+        assert answer.status == 202, answer.body
         assert await early.until(lambda: any(_arguments(message) for message in early.fold.messages.values()))
 
         async with official_client(stage.server.url, "talk") as client:
-            await client.until(lambda: len(client.events) >= 4)
+            await client.until(lambda: len(client.events) == 4)
             kinds = [event["type"] for event in client.events]
             assert kinds == ["RUN_STARTED", "MESSAGES_SNAPSHOT", "STATE_SNAPSHOT", "TOOL_CALL_START"]
-            await client.until_event("RUN_FINISHED", runId=run_id)
+            assert [_arguments(message) for message in client.events[1]["messages"]][-1] == '{"query": '
+            gate.touch()
+            await client.until_event("RUN_FINISHED", runId=answer.json()["run_id"])
             report = await _assert_same(stage, client)
             calling = [message for message in report["messages"] if message.get("toolCalls")]
             assert [_arguments(message) for message in calling] == ['{"query": "streams"}']
+            assert report["messages"][-1]["content"] == "Three."
 
 
 async def test_interrupts_and_failures_end_runs_as_the_protocol_wants(tmp_path: Path) -> None:

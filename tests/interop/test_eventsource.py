@@ -94,7 +94,9 @@ async def test_an_event_source_sees_all_and_comes_back_with_its_cursor(tmp_path:
             await stage.server.start()
             await tab.until("(count) => opened === count", number + 1)
         last = await stage.run("talk", emit(5, 0), user=LOCAL)
-        await tab.until("(last) => seen.some(([, event]) => event.type === 'RUN_FINISHED' && event.runId === last)", last)
+        await tab.until(
+            "(last) => seen.some(([, event]) => event.type === 'RUN_FINISHED' && event.runId === last)", last
+        )
 
         await _judge(stage, tab)
 
