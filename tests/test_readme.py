@@ -38,9 +38,14 @@ def test_error_table_lists_every_code() -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Start the server as the README does: with the embedded default."""
     one = Server(tmp_path_factory.mktemp("readme"), scripted=False)
-    anyio.run(one.start)
+    anyio.run(_started, one)
     yield one
     one.kill_now()
+
+
+async def _started(server: Server) -> None:
+    await server.start()
+    server.wire.forget()  # its connections belong to this loop, which ends here
 
 
 def test_curl_examples_work_when_pasted(server: Server) -> None:

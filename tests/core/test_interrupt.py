@@ -224,14 +224,15 @@ async def test_message_whose_stop_came_first_does_not_wait_behind_a_run(tmp_path
 async def test_stop_while_the_first_commit_is_in_flight_is_asked_to_come_back(tmp_path: Path) -> None:
     """Nobody knows yet whether it will run: neither `idle` nor `stopped` would be true."""
     puppet = Puppet()
-    async with open_node(tmp_path, agent=puppet, storage_timeout_seconds=0.1) as node:
+    async with open_node(tmp_path, agent=puppet) as node:
         async with node.held():
             pass
         gate = node.storage.before = anyio.Event()
-        with pytest.raises(Unavailable):
-            await node.ask(message_id="m1")
-        with pytest.raises(Unavailable):
-            await node.interrupt(message_id="m1")
+        with node.impatient():
+            with pytest.raises(Unavailable):
+                await node.ask(message_id="m1")
+            with pytest.raises(Unavailable):
+                await node.interrupt(message_id="m1")
         gate.set()
         await node.calm()
 

@@ -225,15 +225,16 @@ async def test_a_run_outlives_a_storage_that_fails(tmp_path: Path, durability: s
 async def test_a_run_that_ends_while_the_storage_fails_ends_when_it_recovers(tmp_path: Path) -> None:
     puppet = Puppet()
     async with (
-        open_node(tmp_path, agent=puppet, agents={"echo": echo}, storage_timeout_seconds=0.05) as node,
+        open_node(tmp_path, agent=puppet, agents={"echo": echo}) as node,
         node.client() as client,
     ):
         run_id = await lagging(node, client, puppet)
         puppet.finish()
-        with pytest.raises(Unavailable):
-            await node.interrupt(run_id)
-        with pytest.raises(SessionstreamError) as refusal:
-            await node.ask("more")
+        with node.impatient():
+            with pytest.raises(Unavailable):
+                await node.interrupt(run_id)
+            with pytest.raises(SessionstreamError) as refusal:
+                await node.ask("more")
         node.storage.release()
         await client.until_over(run_id)
         # Nothing of the append side is stuck: the session takes the next message.
@@ -307,12 +308,12 @@ async def test_a_busy_storage_makes_requests_wait(tmp_path: Path) -> None:
 @pytest.mark.parametrize("durability", ["normal", "full"])
 async def test_a_request_that_gave_up_waiting_leaves_nothing(tmp_path: Path, durability: str) -> None:
     async with (
-        open_node(tmp_path, storage_timeout_seconds=0.05, durability=durability) as node,
+        open_node(tmp_path, durability=durability) as node,
         node.client() as client,
     ):
         node.storage.fail(is_transient=True)
         for _ in range(3):
-            with pytest.raises(Unavailable):
+            with node.impatient(), pytest.raises(Unavailable):
                 await node.ask(message_id="m1")
         node.storage.release()
         await node.hub.journal.write([], timeout_s=5)
@@ -325,7 +326,7 @@ async def test_a_request_that_gave_up_waiting_leaves_nothing(tmp_path: Path, dur
 
 
 async def test_the_health_of_the_storage_is_that_of_a_real_write(tmp_path: Path) -> None:
-    async with open_node(tmp_path, storage_timeout_seconds=0.1) as node:
+    async with open_node(tmp_path) as node:
         assert await node.hub.storage_health() == {"status": "ok"}
         node.storage.fail()
         assert await node.hub.storage_health() == {"status": "down", "detail": "the test says so"}

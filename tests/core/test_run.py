@@ -352,11 +352,12 @@ async def test_the_turn_is_the_history_with_the_new_message_last(tmp_path: Path)
 
 
 async def test_a_history_that_cannot_be_read_in_time_is_the_storages_failure(tmp_path: Path) -> None:
-    async with open_node(tmp_path, storage_timeout_seconds=0.1) as node:
+    async with open_node(tmp_path) as node:
         await _streamed(node)
         node.storage.read_gate = anyio.Event()
-        accepted = await node.ask()
-        record = await node.over(accepted.run_id)
+        with node.impatient(0.5):
+            accepted = await node.ask()
+            record = await node.over(accepted.run_id)
 
     assert (record.status, record.code) == ("failed", "storage_unavailable")
 

@@ -32,7 +32,7 @@ async def test_a_run_that_takes_too_long_is_over_in_time(tmp_path: Path) -> None
         yield "partial "
         await anyio.sleep_forever()
 
-    async with open_node(tmp_path, agent=agent, run_timeout_seconds=0.05) as node:
+    async with open_node(tmp_path, agent=agent, run_timeout_seconds=0.3) as node:
         client, code = await failed(node)
         await eventually(lambda: not node.hub.user_runs)
 

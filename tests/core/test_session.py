@@ -350,9 +350,9 @@ async def test_a_session_is_seen_by_nobody_before_it_is_committed(tmp_path: Path
 
 async def test_a_session_whose_creation_timed_out_was_not_created(tmp_path: Path) -> None:
     """A 503 leaves nothing, also not later."""
-    async with open_node(tmp_path, agent=Puppet(), storage_timeout_seconds=0.05) as node:
+    async with open_node(tmp_path, agent=Puppet()) as node:
         node.storage.fail(is_transient=True)
-        with pytest.raises(Unavailable):
+        with node.impatient(), pytest.raises(Unavailable):
             await node.ask(message_id="m1")
         node.storage.release()
         await node.calm()

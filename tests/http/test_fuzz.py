@@ -19,7 +19,7 @@ from server.errors import CODES
 from tests.http.fuzz import NUMBERS, TEXTS, Fuzz, Request, shoot
 from tests.http.kit import PROBLEM_FIELDS, check_problem, eventually, new_session, parsed, raw, serving, start
 
-REQUESTS = 1500
+REQUESTS = 1000
 AT_ONCE = 6
 READERS = 4
 DOCUMENTED = {status for status, _ in CODES.values()} - {500}
@@ -82,7 +82,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
 @pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A server that gives up on slow bodies early."""
-    settings = {"BODY_TIMEOUT_SECONDS": "0.4", "CLEANUP_INTERVAL_SECONDS": "0.2", "LOG_LEVEL": "error"}
+    settings = {"BODY_TIMEOUT_SECONDS": "1", "CLEANUP_INTERVAL_SECONDS": "0.2", "LOG_LEVEL": "error"}
     async with serving(tmp_path_factory.mktemp("fuzz"), **settings) as running:
         await warm(running)
         yield running

@@ -41,8 +41,8 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         "MAX_MESSAGE_CHARS": "300",
         "MAX_BODY_BYTES": "4096",
         "MAX_IMPORT_BYTES": "8192",
-        "BODY_TIMEOUT_SECONDS": "0.4",
-        "SEND_TIMEOUT_SECONDS": "1",
+        "BODY_TIMEOUT_SECONDS": "0.6",
+        "SEND_TIMEOUT_SECONDS": "2",
         "HEARTBEAT_SECONDS": "0.2",
         "STOP_GRACE_SECONDS": "0.1",
     }
@@ -54,7 +54,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 async def strict(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A server that ends runs and streams early."""
     limits = {
-        "RUN_TIMEOUT_SECONDS": "0.3",
+        "RUN_TIMEOUT_SECONDS": "0.75",
         "MAX_RUN_BYTES": "20000",
         "STREAM_MAX_AGE_SECONDS": "0.5",
         "STOP_GRACE_SECONDS": "0.1",
@@ -270,7 +270,7 @@ async def test_a_run_that_lasts_too_long_fails_and_keeps_its_text(strict: Server
     )
     state = (await user.state("s")).json()
 
-    assert "0.3" in body["detail"]
+    assert "0.75 s" in body["detail"]
     assert state["run"] is None
     assert state["messages"][-1]["content"] == "so far"
 
@@ -279,7 +279,7 @@ async def test_an_agent_that_ignores_its_time_limit_is_over_all_the_same(strict:
     user = somebody(strict)
 
     check_problem(
-        await user.chat(script({"ignore_cancel": {"seconds": 1}}), session_id="s", wait=True), "agent_timeout"
+        await user.chat(script({"ignore_cancel": {"seconds": 1.5}}), session_id="s", wait=True), "agent_timeout"
     )
     assert (await user.chat(script({"text": "next"}), session_id="s", wait=True)).status == 200
 

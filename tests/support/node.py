@@ -10,8 +10,9 @@ Nothing happens by time unless a test asks for it: upkeep is called by hand. Eve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,16 @@ class Node:
             client = Client(await stack.enter_async_context(self.hub.attach(held)), fold)
             await client.begin(cursor)
             yield client
+
+    @contextmanager
+    def impatient(self, timeout_s: float = 0.05) -> Iterator[None]:
+        """Let requests wait for the storage only so long, while a test holds it up."""
+        patient = self.hub.settings
+        self.hub.settings = replace(patient, storage_timeout_seconds=timeout_s)
+        try:
+            yield
+        finally:
+            self.hub.settings = patient
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         """Return rows of the database, read from outside."""

@@ -12,7 +12,7 @@ from server.core.grammar import Grammar
 from server.core.ports import Event
 from server.errors import AgentFailed
 
-STEADY = settings(derandomize=True, database=None, deadline=None, max_examples=150)
+STEADY = settings(derandomize=True, database=None, deadline=None, max_examples=100)
 """The same examples every time: a test that fails, fails again."""
 
 _ids = st.sampled_from(["a", "b", "c"])
@@ -79,7 +79,32 @@ def _after(events: list[Event]) -> Grammar:
     return grammar
 
 
-legal_events: st.SearchStrategy[list[Event]] = st.lists(any_event, max_size=40).map(legal)
+_whole: st.SearchStrategy[list[Event]] = st.one_of(
+    st.builds(
+        lambda call, result, text: [
+            {"type": "TOOL_CALL_START", "toolCallId": call, "toolCallName": "f"},
+            {"type": "TOOL_CALL_ARGS", "toolCallId": call, "delta": text},
+            {"type": "TOOL_CALL_END", "toolCallId": call},
+            {"type": "TOOL_CALL_RESULT", "messageId": result, "toolCallId": call, "content": text},
+        ],
+        _ids,
+        st.sampled_from(["r", "s", "u"]),
+        _texts,
+    ),
+    st.builds(
+        lambda message, text: [
+            {"type": "TEXT_MESSAGE_START", "messageId": message},
+            {"type": "TEXT_MESSAGE_CONTENT", "messageId": message, "delta": text},
+            {"type": "TEXT_MESSAGE_END", "messageId": message},
+        ],
+        _ids,
+        _texts,
+    ),
+)
+
+legal_events: st.SearchStrategy[list[Event]] = st.lists(
+    st.one_of(any_event.map(lambda event: [event]), any_event.map(lambda event: [event]), _whole), max_size=25
+).map(lambda parts: legal([event for part in parts for event in part]))
 """Sequences that an agent may yield."""
 
 SCRIPT: Final[tuple[Event | str, ...]] = (
