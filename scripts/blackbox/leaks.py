@@ -1,7 +1,8 @@
 """Thousands of cycles of every way a session, run or stream can end: what the server holds goes back to where it was.
 
-Each cycle has a session of its own, which is deleted at the end or left to expire. Many cycles warm up;
-then memory, threads and open files are measured, and once more after all of them. Rows must go back to none.
+Each cycle has a session of its own, which is deleted at the end or left to expire. Many cycles warm up; then memory,
+threads, open files and rows are measured, and once more after all of them. Tombstones stay, by contract, and are not
+counted. `--quick` has too few cycles to tell a small leak from an allocator's noise: it sees 15 kB a cycle and more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from .wire import Stream
 
 WORKERS: Final = 12
 GROWTH_KB: Final = 6 * 1024  # 3 kB a cycle: a session, a run or a stream that stayed would be more
+# Pools of threads and connections grow when they are first needed at once; one that leaked in a single way of ending
+# would leave as many as that way has cycles, some twenty at least.
+POOL: Final = 4
 SETTLE_S: Final = 60.0
 QUIET_S: Final = 4.0  # longer than a session without a stream lives here
 POOLED: Final = 8  # more at once than any pool of threads or connections should hold
@@ -284,5 +288,5 @@ def _judge(before: Sample, after: Sample, tally: Tally) -> None:
     tally.note("handles_before", before.handles)
     tally.note("handles_after", after.handles)
     tally.expect(after.rss_kb - before.rss_kb < GROWTH_KB, "memory_grew", f"{before.rss_kb} to {after.rss_kb} kB")
-    tally.expect(after.threads <= before.threads, "threads_grew", f"{before.threads} to {after.threads}")
-    tally.expect(after.handles <= before.handles, "handles_grew", f"{before.handles} to {after.handles}")
+    tally.expect(after.threads <= before.threads + POOL, "threads_grew", f"{before.threads} to {after.threads}")
+    tally.expect(after.handles <= before.handles + POOL, "handles_grew", f"{before.handles} to {after.handles}")

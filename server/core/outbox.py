@@ -49,6 +49,8 @@ class Entry:
     """Messages and log before this entry are removed."""
     spills: bool = False
     """Frames that only ring and journal hold are written to the session's own rows."""
+    is_reduced: bool = False
+    """The end of a run of which only the last event is left, because the whole could not be written."""
     required: bool = False
     """Kept until a commit succeeds: what a run did cannot be undone by a full disk. Others fail to their caller."""
     on_commit: Callable[[], None] | None = None

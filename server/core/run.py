@@ -294,9 +294,9 @@ class Run:
         # change what it yielded.
         encoded = _encoded(event)
         self._grow(len(encoded))
-        if len(encoded) > _MAX_EVENT_BYTES and "delta" not in event:
-            raise AgentFailed(f"an event of more than {_MAX_EVENT_BYTES} bytes", code="run_too_large")
         event = self._grammar.check(orjson.loads(encoded))
+        if len(encoded) > _MAX_EVENT_BYTES and not isinstance(event.get("delta"), str):
+            raise AgentFailed(f"an event of more than {_MAX_EVENT_BYTES} bytes", code="run_too_large")
         kind = event["type"]
         if kind == "TOOL_CALL_START" and "parentMessageId" not in event and self._text_id is not None:
             event["parentMessageId"] = self._text_id

@@ -218,7 +218,12 @@ class Session(Resident):
             await self._stop_active()
             now = time.time()
             news: list[Event] = [{"type": "MESSAGES_SNAPSHOT", "messages": []}]
-            entry = self._housekeeping(news, change={"last_activity": now})
+            change: dict[str, Any] = {"last_activity": now}
+            if not self.record.title_given and self.record.title is not None:
+                # A title made of the first message would keep what was to be cleared.
+                change["title"] = None
+                news.append(events.state_delta([{"op": "replace", "path": "/session/title", "value": None}]))
+            entry = self._housekeeping(news, change=change)
             entry.clears = True
             await self._commit(entry)
             return self.record

@@ -182,9 +182,9 @@ class SessionLog:
         for item in items:
             if not isinstance(item, Entry):
                 continue
-            if item.closes is not None and len(item.events) > 1:
+            if item.closes is not None and not item.is_reduced:
                 # The end of a run is never dropped, or its session were locked for ever: here at least its last event.
-                item.events, item.writes = item.events[-1:], ()
+                item.events, item.writes, item.is_reduced = item.events[-1:], (), True
                 self.append(item)
             else:
                 item.settle(SessionstreamError())

@@ -234,7 +234,7 @@ async def test_an_agent_hears_that_the_node_goes_down(tmp_path: Path) -> None:
 
 
 async def test_sessions_are_refused_until_the_storage_opens(tmp_path: Path) -> None:
-    """Issue of the heart: readiness says so, POSTs get 503, and it recovers by itself when the cause goes."""
+    """Our contract: readiness says so, POSTs get 503, and it recovers by itself when the cause goes."""
     folder = tmp_path / "data"
     folder.write_text("a file where the folder should be")
     storage = SwitchedStorage(folder)

@@ -205,7 +205,7 @@ async def lagging(node: Node, client: Client, puppet: Puppet) -> str:
 
 @pytest.mark.parametrize("durability", ["normal", "full"])
 async def test_a_run_outlives_a_storage_that_fails(tmp_path: Path, durability: str) -> None:
-    """Issue of the heart: streams stay up, nothing is half-written, and it recovers by itself when the cause goes."""
+    """Our contract: streams stay up, nothing is half-written, and it recovers by itself when the cause goes."""
     puppet = Puppet()
     async with open_node(tmp_path, agent=puppet, durability=durability) as node, node.client() as client:
         run_id = await lagging(node, client, puppet)
@@ -248,7 +248,7 @@ async def test_a_run_that_ends_while_the_storage_fails_ends_when_it_recovers(tmp
 
 @pytest.mark.parametrize("what", ["ask", "tell", "change", "clear", "end", "create"])
 async def test_what_a_request_brings_fails_with_503_and_leaves_nothing(tmp_path: Path, what: str) -> None:
-    """Issue of the heart: the POST gets 503 with `retryable`, nothing half-written; later it works."""
+    """Our contract: the POST gets 503 with `retryable`, nothing half-written; later it works."""
     async with open_node(tmp_path) as node, node.client() as client:
         await client.until_over((await node.ask("first")).run_id)
         before = [node.rows(f"SELECT * FROM {table}") for table in ("sessions", "runs", "messages", "log", "journal")]
@@ -323,6 +323,23 @@ async def test_a_request_that_gave_up_waiting_leaves_nothing(tmp_path: Path, dur
         assert node.rows("SELECT count(*) FROM runs") == [(0,)]
         await client.until_over((await node.ask(message_id="m1")).run_id)
         assert node.rows("SELECT count(*) FROM runs") == [(1,)]
+
+
+@pytest.mark.parametrize("durability", ["normal", "full"])
+async def test_a_request_repeated_while_its_commit_is_in_flight_waits_for_it(tmp_path: Path, durability: str) -> None:
+    """Nobody knows yet what became of the first: the second must not be taken for a new one."""
+    async with open_node(tmp_path, durability=durability) as node, node.client() as client:
+        gate = node.storage.before = anyio.Event()
+        for _ in range(3):
+            with node.impatient(), pytest.raises(Unavailable):
+                await node.tell("note", message_id="m1")
+        gate.set()
+        node.storage.before = None
+        await node.tell("note", message_id="m1")
+        await client.catch_up()
+
+        assert [message["content"] for message in client.fold.messages] == ["note"]
+        assert client.kinds().count("TEXT_MESSAGE_START") == 1
 
 
 async def test_the_health_of_the_storage_is_that_of_a_real_write(tmp_path: Path) -> None:

@@ -185,9 +185,10 @@ async def test_a_system_message_behind_a_run_that_is_ending_stands_outside_of_it
         gate = node.storage.before = anyio.Event()
         puppet.finish()
         await eventually(lambda: node.storage.waiting)
-        async with anyio.create_task_group() as tasks:
+        async with node.held() as session, anyio.create_task_group() as tasks:
+            pending = session.live.pending_bytes
             tasks.start_soon(node.tell, "note")
-            await anyio.lowlevel.checkpoint()
+            await eventually(lambda: session.live.pending_bytes > pending)
             gate.set()
         await client.until(lambda client: client.said == "note" and client.events[-1]["type"] == "RUN_FINISHED")
 
@@ -240,6 +241,9 @@ async def test_clearing_removes_everything_said_here_and_on_every_client(tmp_pat
             await session.clear()
         snapshot = await node.snapshot()
         await node.hub.upkeep.trim_journal()
+        async with node.client(str(first.cursor)) as back:
+            assert back.is_snapshot
+            assert "secret two" not in str(back.events)
 
         assert snapshot.messages == []
         assert snapshot.session["message_count"] == 0

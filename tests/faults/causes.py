@@ -24,6 +24,7 @@ from tests.faults.stage import Stage
 
 Cause = Callable[[Stage], AbstractContextManager[None]]
 
+_PR_CAPBSET_READ: Final = 23
 _PR_CAPBSET_DROP: Final = 24
 _CAP_DAC_OVERRIDE: Final = 1
 _CAP_DAC_READ_SEARCH: Final = 2
@@ -165,8 +166,9 @@ def spawn_obedient(server: Server) -> None:
         if os.geteuid() == 0:
             libc = ctypes.CDLL(None, use_errno=True)
             for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
-                dropped = libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
-                assert dropped == 0, os.strerror(ctypes.get_errno())
+                if libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) == 1:
+                    dropped = libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+                    assert dropped == 0, os.strerror(ctypes.get_errno())
         server.spawn()
 
     thread = threading.Thread(target=spawn)

@@ -114,7 +114,7 @@ async def test_a_kill_while_sessions_are_made_forgets_none_that_was_answered(tmp
             again = await stage.caller().chat(script(emit(1, 0)), session_id=late, message_id="first", wait=True)
             assert again.status == 200
             history = await stage.caller().messages(late)
-            assert [message["role"] for message in history][0] == "user"
+            assert history[0]["role"] == "user"
             assert [message["id"] for message in history].count("first") == 1
         await stage.server.terminate()
         stage.sound()
@@ -134,14 +134,13 @@ async def test_kills_during_upkeep_leave_every_history_whole(tmp_path: Path) -> 
                     wait=True,
                 )
                 assert answer.status == 200, answer.body
-            journal = stage.rows()["journal"]
-            assert await poll(lambda: stage.rows()["journal"] < journal, timeout_s=WAIT_S, step_s=0.001)  # noqa: B023
+            if round_number % 2:  # else it is killed in the middle of things, as early as it comes
+                assert await poll(lambda: stage.rows()["journal"] <= 1, timeout_s=WAIT_S, step_s=0.001), "never cut"
             before = [(await stage.caller().state(f"talk-{number}")).json() for number in range(8)]
             await stage.server.kill()
             await stage.server.start()
             for number, state in enumerate(before):
                 fresh = Follower(stage.caller(), f"talk-{number}", stage.ledger)
-                await fresh.connect()
                 assert await fresh.catch_up(state["cursor"])
                 assert (await stage.same(fresh))["messages"] == state["messages"]
         await stage.server.terminate()

@@ -1,6 +1,6 @@
 """Whatever way a stream, a run or a session ends, nothing of it stays: memory, threads, open files, rows.
 
-The ways are the soak's (`scripts/blackbox/leaks.py`), each many times and all of them mixed; the soak does it for longer.
+The ways are the soak's (`scripts/blackbox/leaks.py`), each many times, all mixed; it does that for longer.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from scripts.blackbox.tally import Tally
 from scripts.blackbox.waiting import poll
 from tests.faults.stage import WAIT_S, Stage, staged
 
-WARM_UP: Final = 80
-CYCLES: Final = 100
+WARM_UP: Final = 60
+CYCLES: Final = 80
 WORKERS: Final = 16
 GROWTH_KB: Final = 6 * 1024
 """Three kilobytes a cycle: less than a session, a run or a stream that stays. The warm-up fills caches of that size."""

@@ -107,7 +107,7 @@ async def test_a_clean_restart_changes_no_cursor(tmp_path: Path) -> None:
 
 
 async def test_a_post_while_the_server_drains_is_refused_as_such(tmp_path: Path) -> None:
-    """Over a connection that is still open: 503 `draining`, come back. A client that never reads makes the drain last."""
+    """Over a connection still open: 503 `draining`, come back. A client that never reads makes the drain last."""
     async with staged(tmp_path, DRAIN_SECONDS="1.5") as stage:
         await stage.server.start()
         caller, wire = stage.caller(), stage.server.wire

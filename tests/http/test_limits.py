@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -64,16 +65,16 @@ async def strict(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         yield running
 
 
-@pytest.fixture(scope="module")
-async def small(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    """A server for four sessions, which expire at once but are not cleared by the clock."""
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server for two sessions of one user and four of all, which expire at once but are not cleared by the clock."""
     limits = {
         "MAX_SESSIONS": "4",
         "MAX_SESSIONS_PER_USER": "2",
         "SESSION_TIMEOUT_MINUTES": "0.005",
         "CLEANUP_INTERVAL_SECONDS": "3600",
     }
-    async with serving(tmp_path_factory.mktemp("small"), **limits) as running:
+    async with serving(tmp_path, **limits) as running:
         yield running
 
 
@@ -153,7 +154,7 @@ async def test_a_users_expired_sessions_are_cleared_before_refusing(small: Serve
     check_problem(refused, "limit_sessions_per_user")
     await eventually(has_room)
     check_problem(await caller.call("GET", "/api/sessions/a"), "session_expired")
-    check_problem(await caller.chat("hello", session_id="b"), "session_expired")
+    check_problem(await caller.chat("hello", session_id="a"), "session_expired")
 
 
 # --- streams

@@ -49,15 +49,16 @@ async def forgetful(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S
         yield running
 
 
-async def is_off_the_list(tail: Tail, session_id: str) -> None:
-    """Read a list stream until a session is gone from it."""
-    await tail.until(lambda _: "sessions" in tail.fold.state and session_id not in tail.fold.state["sessions"])
+async def has_come_and_gone(tail: Tail, session_id: str) -> None:
+    """Read a list stream until a session was on it and is no more."""
+    await tail.until(lambda _: session_id in tail.fold.state.get("sessions", ()))
+    await tail.until(lambda _: session_id not in tail.fold.state["sessions"])
 
 
 async def test_a_silent_session_expires_and_is_gone(user: Caller) -> None:
-    await ask(user, "a needle", session_id="s")
     async with streaming(user, LIST) as tail:
-        await is_off_the_list(tail, "s")
+        await ask(user, "a needle", session_id="s")
+        await has_come_and_gone(tail, "s")
     stats = (await user.call("GET", "/api/stats")).json()
 
     check_problem(await user.call("GET", "/api/sessions/s"), "session_expired")
@@ -74,7 +75,7 @@ async def test_an_open_stream_keeps_its_session_alive(user: Caller) -> None:
         await watching.snapshot()
         # Younger than the one that is watched: when this one is gone, the other's time was over too.
         await new_session(user, session_id="silent")
-        await is_off_the_list(tail, "silent")
+        await has_come_and_gone(tail, "silent")
 
         assert (await user.call("GET", "/api/sessions/watched")).status == 200
 
@@ -83,11 +84,11 @@ async def test_an_active_run_keeps_its_session_alive(user: Caller) -> None:
     await start(user, script(stall(60)), session_id="working")
     async with streaming(user, LIST) as tail:
         await new_session(user, session_id="silent")
-        await is_off_the_list(tail, "silent")
+        await has_come_and_gone(tail, "silent")
 
         assert (await user.call("GET", "/api/sessions/working")).json()["run"] is not None
         await user.interrupt("working")
-        await is_off_the_list(tail, "working")
+        await tail.until(lambda _: "working" not in tail.fold.state["sessions"])
 
 
 async def test_a_stream_that_ends_leaves_the_whole_time_to_come_back(user: Caller) -> None:
@@ -96,16 +97,16 @@ async def test_a_stream_that_ends_leaves_the_whole_time_to_come_back(user: Calle
         async with opened(user, "watched") as watching:
             await watching.snapshot()
             await new_session(user, session_id="silent")
-            await is_off_the_list(tail, "silent")
+            await has_come_and_gone(tail, "silent")
         before = tail.fold.state["sessions"]["watched"]["last_activity"]
         await tail.until(lambda _: tail.fold.state["sessions"]["watched"]["last_activity"] > before)
-        await is_off_the_list(tail, "watched")
+        await tail.until(lambda _: "watched" not in tail.fold.state["sessions"])
 
 
 async def test_an_expired_session_leaves_no_rows(server: Server, user: Caller) -> None:
-    await ask(user, script(emit(20, 0)), session_id="s")
     async with streaming(user, LIST) as tail:
-        await is_off_the_list(tail, "s")
+        await ask(user, script(emit(20, 0)), session_id="s")
+        await has_come_and_gone(tail, "s")
 
     async def is_empty() -> bool:
         rows = server.rows()

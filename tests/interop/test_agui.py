@@ -108,16 +108,20 @@ async def test_interrupts_and_failures_end_runs_as_the_protocol_wants(tmp_path: 
         await stage.server.start()
         async with official_client(stage.server.url, "talk") as client:
             await client.until_event("RUN_FINISHED")
-            begun = [{"step": "look"}, REASONING, SAID], [{"tool": {"name": "search", "end": False}}]
-            for steps, last in zip(begun, ({"delta": "Well, "}, {"delta": "{}"}), strict=True):
+            open_text = [{"step": "look"}, REASONING, SAID]
+            open_call = [{"tool": {"name": "search", "end": False}}]
+            for steps, kind, delta in (
+                (open_text, "TEXT_MESSAGE_CONTENT", "Well, "),
+                (open_call, "TOOL_CALL_ARGS", "{}"),
+            ):
                 run_id = await stage.run("talk", *steps, stall(60))
-                await client.until(lambda last=last: client.events[-1].items() >= last.items())
+                await client.until_event(kind, delta=delta)
                 assert (await stage.caller().interrupt("talk", run_id=run_id)).status == 200
                 await client.until_event("RUN_FINISHED", runId=run_id, outcome={"type": "cancelled"})
             await stage.run("talk", emit(3, 0), {"raise": "broken"})
             await client.until_event("RUN_ERROR")
-            last = await stage.run("talk", emit(3, 0))
-            await client.until_event("RUN_FINISHED", runId=last)
+            last_id = await stage.run("talk", emit(3, 0))
+            await client.until_event("RUN_FINISHED", runId=last_id)
             await _assert_same(stage, client)
 
 

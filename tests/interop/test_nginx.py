@@ -61,11 +61,14 @@ class Proxy:
 
     async def start(self) -> None:
         """Start it and wait until it answers."""
+        self._spawn()
+        assert await until(self._answers), (self._folder / "error.log").read_text()
+
+    def _spawn(self) -> None:
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/sbin:/usr/local/sbin")
         assert nginx is not None, "nginx is missing: `scripts/install test` installs it, or says how"
         command = [nginx, "-c", str(self._config), "-p", str(self._folder), "-e", str(self._folder / "error.log")]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        assert await until(self._answers), (self._folder / "error.log").read_text()
 
     def stop(self) -> None:
         """Cut everything that goes through it."""
@@ -142,7 +145,7 @@ async def test_a_client_goes_on_from_its_cursor_when_the_proxy_was_restarted(tmp
 
 
 async def test_limits_of_bodies_are_the_servers_own(tmp_path: Path) -> None:
-    """nginx takes a megabyte, as we do: the longest message goes through, one too long is refused and named."""
+    """As nginx takes a megabyte, so do we: the longest message goes through, one too long is refused and named."""
     async with proxied(tmp_path) as (_, proxy):
         caller = Caller(proxy.wire, "user")
         longest = await caller.chat("\N{EURO SIGN}" * 100_000, session_id="talk")
