@@ -137,6 +137,8 @@ class SqliteStorage(SqliteReads):
             self._take_lock()
             self._drop_writer()  # of an opening whose recovery failed: left to the collector, it would lock the file
             writer = self._connect()
+            # What a killed process left is read as a whole at each start until it is in the database: nobody writes yet.
+            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             migrate(writer)
             self._note_start(writer)
             self._next_ref = writer.execute("SELECT coalesce(max(ref), 0) FROM sessions").fetchone()[0]
