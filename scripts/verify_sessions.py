@@ -10,6 +10,8 @@ must be one that knows what was said before (`documents` does). Prints a line fo
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -254,4 +256,7 @@ async def _main(url: str | None) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="scripts/verify_sessions", description="Check that sessions are kept apart.")
     parser.add_argument("url", nargs="?", help="a running server; without one, its own is started")
-    sys.exit(anyio.run(_main, parser.parse_args().url))
+    arguments = parser.parse_args()
+    # Ended by a time limit, it ends as by Ctrl-C: the server it started goes with it.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    sys.exit(anyio.run(_main, arguments.url))

@@ -12,7 +12,9 @@ loopback only. Progress goes to stderr, the counts to stdout. Exits 1 when anyth
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import signal
 import sys
 import time
 import traceback
@@ -57,6 +59,8 @@ def main() -> int:
     unknown = [name for name in options.names if name not in SCENARIOS]
     if unknown:
         parser.error(f"no scenario is named {', '.join(unknown)}")
+    # Ended by a time limit, it ends as by Ctrl-C: the server it started goes with it.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     return anyio.run(_soak, options.names or list(SCENARIOS), options.quick, seed, backend_options={"use_uvloop": True})
 

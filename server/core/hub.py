@@ -147,6 +147,8 @@ class Hub:
                     _log.error("the storage cannot be opened: %s", error)
                 self.journal.fault = str(error)
                 await anyio.sleep(_OPEN_RETRY_S)
+        if self._tasks is not None:
+            self._tasks.start_soon(self.upkeep.trim_now)  # what was just folded need not be read at the next start
         await self.journal.run()
 
     async def _beat(self) -> None:

@@ -18,11 +18,12 @@ Waiting = Mapping[str, Any]
 _PUBLIC = ("message_id", "run_id", "message", "created_at")
 
 
-def waiting_of(question: Question, agent: str, now: float) -> Waiting:
-    """Return a question as it waits; its run is named already."""
+def waiting_of(question: Question, agent: str, now: float, stopped_run_id: str | None = None) -> Waiting:
+    """Return a question as it waits; its run is named already. One that was stopped beforehand waits for its record."""
     return {
+        "is_stopped": stopped_run_id is not None,
         "message_id": question.message_id,
-        "run_id": new_id(),
+        "run_id": stopped_run_id or new_id(),
         "message": question.message,
         "created_at": rfc3339(now),
         "agent": agent,

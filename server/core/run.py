@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -29,6 +29,7 @@ from .ports import AgentEntry, Event, Message, RunRecord, StorageError, Turn
 from .sessionlog import SessionLog
 from .text import MAX_DELTA_CHARS, Mender, mended, pieces
 from .transcript import Transcript
+from .yielded import closable, encoded, ids_of, moved_to_artifacts
 
 _log = logging.getLogger("sessionstream.run")
 
@@ -246,7 +247,7 @@ class Run:
         turn = await self._turn(history)
         self._spent = turn.usage
         answer = self._agent.agent(turn)
-        async with aclosing(_closable(answer)) as pieces:
+        async with aclosing(closable(answer)) as pieces:
             async for piece in pieces:
                 if self.is_over:
                     return
@@ -260,7 +261,7 @@ class Run:
         stored: Sequence[Message] = await history()
         current = self._log.transcript.messages() if self._log.transcript is not None else []
         record = self._log.record
-        self._grammar = Grammar(_ids_of([*stored, *current]))
+        self._grammar = Grammar(ids_of([*stored, *current]))
         return Turn(
             session_id=record.session_id,
             run_id=self.run_id,
@@ -292,10 +293,10 @@ class Run:
     async def _take_event(self, event: Any) -> None:
         # Encoded before it is checked: what cannot be sent must open nothing. Decoded again: the agent may go on to
         # change what it yielded.
-        encoded = _encoded(event)
-        self._grow(len(encoded))
-        event = self._grammar.check(orjson.loads(encoded))
-        if len(encoded) > _MAX_EVENT_BYTES and not isinstance(event.get("delta"), str):
+        body = encoded(event)
+        self._grow(len(body))
+        event = self._grammar.check(orjson.loads(body))
+        if len(body) > _MAX_EVENT_BYTES and not isinstance(event.get("delta"), str):
             raise AgentFailed(f"an event of more than {_MAX_EVENT_BYTES} bytes", code="run_too_large")
         kind = event["type"]
         if kind == "TOOL_CALL_START" and "parentMessageId" not in event and self._text_id is not None:
@@ -343,7 +344,7 @@ class Run:
             artifacts = event["snapshot"]
         else:
             artifacts = patched(self._log.artifacts, event["delta"], "STATE_DELTA")
-            operations = _moved(event["delta"])
+            operations = moved_to_artifacts(event["delta"])
         self._log.artifacts = artifacts
         self._log.append(Entry([events.state_delta(operations)], change={"artifacts": artifacts}, required=True))
 
@@ -366,43 +367,5 @@ class Run:
             self._log.append_event({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": rest})
 
 
-def _ids_of(history: Sequence[Message]) -> set[str]:
-    calls = (call["id"] for message in history for call in message.get("toolCalls", ()))
-    return {*(message["id"] for message in history), *calls}
-
-
 def _result_text(status: Status) -> str:
     return {"interrupted": "interrupted by the user", "failed": "the run failed"}.get(status, "no result")
-
-
-def _encoded(event: Any) -> bytes:
-    dump = getattr(event, "model_dump", None)  # a model of the `ag_ui` package
-    if dump is not None:
-        event = dump(mode="json", by_alias=True, exclude_none=True)
-    try:
-        return orjson.dumps(event)
-    except (TypeError, ValueError) as error:
-        kind = event.get("type") if isinstance(event, dict) else type(event).__name__
-        raise AgentFailed(f"{kind!r} is not JSON: {error}", code="agent_protocol") from None
-
-
-def _moved(operations: Sequence[Mapping[str, Any]]) -> list[Event]:
-    return [
-        {
-            name: f"/artifacts{value}" if name in ("path", "from") and isinstance(value, str) else value
-            for name, value in operation.items()
-        }
-        for operation in operations
-    ]
-
-
-def _closable(answer: AsyncIterator[Any]) -> Any:
-    """Return the iterator if it can be closed, else one around it that can."""
-    if hasattr(answer, "aclose"):
-        return answer
-
-    async def _around() -> AsyncIterator[Any]:
-        async for piece in answer:
-            yield piece
-
-    return _around()

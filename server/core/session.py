@@ -65,14 +65,15 @@ class Session(Resident):
             known = await self._known(question.message_id)
             if known is not None and not is_intent(known):
                 return self._repeated(known, question.digest)
-            if known is not None:
-                return await self._take_stopped(question, agent, known)
+            stopped_run_id = known.run_id if known is not None else None
             if self.is_busy and on_busy == "queue":
-                return await self._enqueue(question, agent)
+                return await self._enqueue(question, agent, stopped_run_id)
             if self.is_busy:
                 if on_busy == "reject":
                     raise Conflict(retry_after_s=1)
                 await self._stop_active()
+            if stopped_run_id is not None:
+                return await self._take_stopped(question, agent, stopped_run_id)
             run = await self._begin(question, agent or log.record.agent, ())
             return self._accepted(run)
 
@@ -156,10 +157,12 @@ class Session(Resident):
             if self._tail is not None or self.run is not None or not log.record.queue:
                 return
             waiting, rest = log.record.queue[0], log.record.queue[1:]
+            question = queue.question_of(waiting)
+            if waiting.get("is_stopped"):
+                await self._take_stopped(question, waiting["agent"], waiting["run_id"], rest=rest)
+                return
             operations = [{"op": "remove", "path": "/queue/0"}]
-            await self._begin(
-                queue.question_of(waiting), waiting["agent"], operations, rest=rest, run_id=waiting["run_id"]
-            )
+            await self._begin(question, waiting["agent"], operations, rest=rest, run_id=waiting["run_id"])
 
     async def edit_queue(
         self, message_id: str, *, message: str | None, position: int | None
@@ -176,15 +179,16 @@ class Session(Resident):
             await self._withdraw(queue.find(self.live.record.queue, message_id))
             return self.record.queue
 
-    async def _enqueue(self, question: Question, agent: str | None) -> Accepted:
+    async def _enqueue(self, question: Question, agent: str | None, stopped_run_id: str | None) -> Accepted:
         record = self.record
         if len(record.queue) >= self._node.settings.max_queue:
             raise LimitReached(code="queue_full", retry_after_s=5)
         now = time.time()
-        waiting = queue.waiting_of(question, agent or record.agent, now)
-        await self._save_queue([*record.queue, waiting], [queue.run_record_of(waiting, "queued", now)])
+        waiting = queue.waiting_of(question, agent or record.agent, now, stopped_run_id)
+        status = "queued" if stopped_run_id is None else "interrupted"  # it waits for its place in the history only
+        await self._save_queue([*record.queue, waiting], [queue.run_record_of(waiting, status, now)])
         return Accepted(
-            run_id=waiting["run_id"], message_id=question.message_id, status="queued", cursor=self.live.cursor
+            run_id=waiting["run_id"], message_id=question.message_id, status=status, cursor=self.live.cursor
         )
 
     async def _withdraw(self, waiting: Mapping[str, Any]) -> None:
@@ -304,42 +308,36 @@ class Session(Resident):
         change["title"] = title
         return [{"op": "replace", "path": "/session/title", "value": title}]
 
-    async def _take_stopped(self, question: Question, agent: str | None, intent: RunRecord | Run) -> Accepted:
+    async def _take_stopped(
+        self, question: Question, agent: str | None, run_id: str, *, rest: Sequence[queue.Waiting] | None = None
+    ) -> Accepted:
         """Record a message whose stop came first: it is in the history, and its run ended before the agent saw it."""
         log = self.live
-        run = Run(
-            log,
-            self._node.agent(agent or log.record.agent),
-            question,
-            RunLimits(timeout_s=0, grace_s=1, max_bytes=1, pending_bytes=1),
-            run_id=intent.run_id,
-        )
+        limits = RunLimits(timeout_s=0, grace_s=1, max_bytes=1, pending_bytes=1)
+        run = Run(log, self._node.agent(agent or log.record.agent), question, limits, run_id=run_id)
         run.ended_at, run.status = time.time(), "interrupted"
-        if self.is_busy:
-            record = run.as_record()
-            await self._commit(
-                Entry(writes=[SaveRun(log.record.ref, record)], on_commit=lambda: self.memo.note(record))
+        ending = events.run_finished(self.key.session_id, run.run_id, "cancelled", run.ended_at)
+        change: dict[str, Any] = {"last_activity": run.ended_at}
+        operations = self._titling(question.message, change)
+        if rest is not None:
+            change["queue"] = tuple(rest)
+            operations = [{"op": "remove", "path": "/queue/0"}, *operations]
+        news = [events.state_delta(operations)] if operations else []
+        await self._commit(
+            Entry(
+                [*run.opening(), *news, ending],
+                change=change,
+                opens=run,
+                closes=run,
+                on_commit=lambda: self.memo.note(run.as_record()),
             )
-        else:
-            ending = events.run_finished(self.key.session_id, run.run_id, "cancelled", run.ended_at)
-            change: dict[str, Any] = {"last_activity": run.ended_at}
-            operations = self._titling(question.message, change)
-            news = [events.state_delta(operations)] if operations else []
-            await self._commit(
-                Entry(
-                    [*run.opening(), *news, ending],
-                    change=change,
-                    opens=run,
-                    closes=run,
-                    on_commit=lambda: self.memo.note(run.as_record()),
-                )
-            )
+        )
         return Accepted(
             run_id=run.run_id,
             message_id=question.message_id,
             status="interrupted",
             cursor=log.cursor,
-            run=run if run.first else None,
+            run=run,
         )
 
     async def _stop_active(self) -> None:

@@ -12,9 +12,7 @@ folded (its messages, its frames) in the commit that ends it.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -22,18 +20,12 @@ import anyio
 from ..errors import SessionstreamError, Unavailable
 from ..ids import Cursor
 from . import events
+from .fold import Fold
 from .outbox import ENTRY_BYTES, Entry, Item, LoggedRun, Prepared, event_size
 from .ports import (
-    ClearMessages,
     EndSession,
     Event,
-    MessageRecord,
-    SaveLog,
-    SaveMessages,
-    SaveRun,
-    SaveSession,
     SessionRecord,
-    Write,
 )
 from .ring import Ring
 from .transcript import Transcript
@@ -162,7 +154,7 @@ class SessionLog:
         if self.is_buried:
             self._outbox = []
             return Prepared(items, self.pending_bytes, [], [], self.record, folded=True)
-        fold = _Fold(self)
+        fold = Fold(self.record, self.ring, self.run, self.transcript)
         for item in items:
             fold.take(item)
         self._outbox = []
@@ -277,125 +269,3 @@ class SessionLog:
         self.ring.trim(self._ring_bytes // 2)
         if self.ring.size > self._ring_bytes:
             self.spill()
-
-
-class _Fold:
-    """One pass over an outbox: frames in order, and the writes they entail."""
-
-    def __init__(self, log: SessionLog) -> None:
-        self.frames: list[bytes] = []
-        self.record = log.record
-        self.is_folded = log.run is None
-        self._log = log
-        self._epoch = log.record.epoch
-        self._seq = log.ring.last
-        self._writes: list[Write] = []
-        self._run = log.run
-        self._transcript: Transcript | None = None
-        self._since_run: list[Event] = []
-        self._row_start = 0
-        self._is_spilling = False
-        self._burial: EndSession | None = None
-
-    def take(self, item: Item) -> None:
-        """Encode an item's events; note what its commit changes."""
-        if type(item) is dict:
-            self._encode(item)
-            return
-        assert isinstance(item, Entry)
-        item.first = self._seq + 1
-        if item.clears:
-            self._clear()
-        if item.opens is not None:
-            self._run, self._transcript, self._since_run = item.opens, Transcript(), []
-            item.opens.first = item.first
-        for event in item.events:
-            self._encode(event)
-        item.last = self._seq
-        self._writes.extend(item.writes)
-        self._burial = next((write for write in item.writes if isinstance(write, EndSession)), self._burial)
-        self._is_spilling = self._is_spilling or item.spills
-        if item.change:
-            self.record = dataclasses.replace(self.record, **item.change)
-        if item.closes is not None:
-            self._close(item.closes)
-        elif self._run is None and item.events:
-            self._save_messages(_messages_of(item), item.first, "")
-
-    def finish(self) -> list[Write]:
-        """Return all writes, after what follows from the pass as a whole."""
-        self.is_folded = self._run is None or self._is_spilling
-        if self._burial is not None:
-            return [self._burial]  # whatever else was in the batch must not bring a row back
-        log = self._log
-        if self.is_folded and self._seq > log.ring.spilled:
-            ended_at = time.time() if self._run is None else None
-            frames = self.frames[self._row_start :]
-            if not self._row_start:
-                frames = log.ring.unspilled() + frames
-            if frames:
-                self._writes.append(
-                    SaveLog(log.record.ref, self._seq - len(frames) + 1, self._seq, b"".join(frames), ended_at)
-                )
-            self.record = dataclasses.replace(self.record, seq=self._seq)
-        if self.record is not log.record:
-            self._writes.append(SaveSession(self.record))
-        return self._writes
-
-    def _encode(self, event: Event) -> None:
-        self._seq += 1
-        self.frames.append(events.frame(self._epoch, self._seq, event))
-        if self._run is not None:
-            self._since_run.append(event)
-
-    def _clear(self) -> None:
-        self._row_start = len(self.frames)
-        self._writes.append(ClearMessages(self.record.ref, self._seq))
-        self.record = dataclasses.replace(self.record, message_count=0)
-
-    def _close(self, run: LoggedRun) -> None:
-        """Fold the run: its messages as they will stand once this batch is committed, and its end."""
-        transcript = self._transcript
-        if transcript is None:
-            transcript = self._log.transcript.copy() if self._log.transcript is not None else Transcript()
-        for event in self._since_run:
-            transcript.apply(event)
-        ended = run.as_record()
-        self._save_messages(transcript.messages(), run.first, run.run_id, ended.usage)
-        self.record = dataclasses.replace(self.record, run_count=self.record.run_count + 1)
-        self._writes.append(SaveRun(self.record.ref, dataclasses.replace(ended, last=self._seq)))
-        self._run, self._transcript, self._since_run = None, None, []
-
-    def _save_messages(
-        self, messages: list[dict[str, Any]], first: int, run_id: str, usage: Sequence[Mapping[str, Any]] = ()
-    ) -> None:
-        if not messages:
-            return
-        now = time.time()
-        answer = next((one["id"] for one in reversed(messages) if one["role"] == "assistant"), None)
-        spent = [sum(one.get(name, 0) for one in usage) for name in ("inputTokens", "outputTokens")]
-        self._writes.append(
-            SaveMessages(
-                self.record.ref,
-                [
-                    MessageRecord(
-                        position=first + index,
-                        run_id=run_id,
-                        created_at=now,
-                        message=message,
-                        # What a run cost is noted once, with its last answer.
-                        tokens_in=spent[0] if message["id"] == answer else 0,
-                        tokens_out=spent[1] if message["id"] == answer else 0,
-                    )
-                    for index, message in enumerate(messages)
-                ],
-            )
-        )
-        self.record = dataclasses.replace(self.record, message_count=self.record.message_count + len(messages))
-
-
-def _messages_of(entry: Entry) -> list[dict[str, Any]]:
-    transcript = Transcript()
-    for event in entry.events:
-        transcript.apply(event)
-    return transcript.messages()

@@ -78,11 +78,15 @@ class Upkeep:
         """Do what is due. `now` is `time.monotonic()`."""
         interval_s = self._hub.settings.cleanup_interval_seconds
         if now >= self._next_trim:
-            await self._try(self.trim_journal)
+            await self.trim_now()
             self._next_trim = time.monotonic() + min(_TRIM_S, interval_s)
         if now >= self._next_run:
             await self.run()
             self._next_run = time.monotonic() + interval_s
+
+    async def trim_now(self) -> None:
+        """Cut the journal, if that is possible now."""
+        await self._try(self.trim_journal)
 
     async def run(self) -> None:
         """Do all of it once; what fails is left for the next time."""

@@ -26,14 +26,13 @@ from ..core.ports import (
     Tombstone,
 )
 from . import rows
+from .totals import totals
 
 _Result = TypeVar("_Result")
 
 _READERS: Final = 4  # more threads than cores only wait for each other
 _LONGEST_READ_S: Final = 20.0
 _PROGRESS_STEPS: Final = 100_000  # about a millisecond of a query
-_HOUR_S: Final = 3600
-_DAY_S: Final = 86_400
 _WORD: Final = re.compile(r"[^\W_]+")
 _PLACE: Final = re.compile(r"([0-9]{1,12}\.[0-9]{1,20})_([0-9]{1,18})", re.ASCII)
 _UNSPACED: Final = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -284,7 +283,7 @@ class SqliteReads:
 
     async def stats(self, user_id: str | None) -> dict[str, Any]:
         """Return totals for a user, or for everybody."""
-        return await self._read(lambda connection: _stats(connection, user_id))
+        return await self._read(lambda connection: totals(connection, user_id))
 
 
 def _tail(row: sqlite3.Row, after: int) -> bytes | None:
@@ -354,57 +353,3 @@ def _open_run(connection: sqlite3.Connection, record: SessionRecord, unfolded: d
         frames=frames,
         stored=stored,
     )
-
-
-def _stats(connection: sqlite3.Connection, user_id: str | None) -> dict[str, Any]:
-    where, values = ("WHERE user_id = ?", (user_id,)) if user_id is not None else ("", ())
-    live = connection.execute(
-        "SELECT count(*), coalesce(sum(message_count), 0), coalesce(sum(run_count), 0), "
-        f"coalesce(sum(last_activity - started_at), 0) FROM sessions {where}",
-        values,
-    ).fetchone()
-    ended = connection.execute(
-        "SELECT count(*), coalesce(sum(message_count), 0), coalesce(sum(run_count), 0), "
-        f"coalesce(sum(last_activity - started_at), 0) FROM ended_sessions {where}",
-        values,
-    ).fetchone()
-    known = live[0] + ended[0]
-    by_user = connection.execute(
-        f"SELECT user_id, count(*) FROM sessions {where} GROUP BY user_id ORDER BY 2 DESC LIMIT 1000", values
-    ).fetchall()
-    now = time.time()
-    return {
-        "sessions": {
-            "active": live[0],
-            "ended": ended[0],
-            "total": known,
-            "by_user": {row[0]: row[1] for row in by_user},
-        },
-        "runs": live[2] + ended[2],
-        "messages": live[1] + ended[1],
-        "average_messages_per_session": round((live[1] + ended[1]) / known, 3) if known else 0,
-        "average_duration_seconds": round((live[3] + ended[3]) / known, 3) if known else 0,
-        "created": _rates(connection, user_id, now, "started_at", ("sessions", "ended_sessions")),
-        "expired": _rates(connection, user_id, now, "ended_at", ("ended_sessions",), "status = 'expired'"),
-    }
-
-
-def _rates(
-    connection: sqlite3.Connection,
-    user_id: str | None,
-    now: float,
-    column: str,
-    tables: Sequence[str],
-    condition: str = "1",
-) -> dict[str, int]:
-    """Return how many in the last hour and the last day."""
-    counts = {}
-    for name, seconds in (("last_hour", _HOUR_S), ("last_day", _DAY_S)):
-        who, values = ("AND user_id = ?", (user_id,)) if user_id is not None else ("", ())
-        counts[name] = sum(
-            connection.execute(
-                f"SELECT count(*) FROM {table} WHERE {column} > ? AND {condition} {who}", (now - seconds, *values)
-            ).fetchone()[0]
-            for table in tables
-        )
-    return counts

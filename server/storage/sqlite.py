@@ -24,22 +24,11 @@ from typing import Any, Final
 
 from ..core.ports import (
     Batch,
-    ClearMessages,
-    CutJournal,
-    EndSession,
-    PurgeTombstones,
-    ReplaceLog,
-    SaveLog,
-    SaveMessages,
-    SaveRun,
-    SaveSession,
     StorageError,
-    TidySearch,
-    Write,
 )
-from . import rows
 from .reads import SqliteReads
 from .schema import migrate
+from .writes import HANDLERS, is_heavy
 
 _log = logging.getLogger("sessionstream.sqlite")
 
@@ -47,8 +36,6 @@ FILE_NAME: Final = "sessionstream.db"
 _CHECKPOINT_BYTES: Final = 8 << 20  # written since the last checkpoint: some 10 ms of a thread
 _WAIT_BYTES: Final = 64 << 20  # a checkpoint must catch up now: the next commit waits for it, the loop does not
 _PAGE_BYTES: Final = 4096
-_HEAVY_BYTES: Final = 1 << 20
-_HEAVY_MESSAGES: Final = 50  # to tokenise, or to forget, for the search index: some milliseconds
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -100,7 +87,7 @@ class SqliteStorage(SqliteReads):
             raise StorageError("the storage is closed")
         if self._wal_bytes > _WAIT_BYTES:
             await self._catch_up()
-        is_slow = self._is_full or _is_heavy(batch)
+        is_slow = self._is_full or is_heavy(batch)
         position = await self._in_writer_thread(self._commit, batch) if is_slow else self._commit(batch)
         # A commit writes whole pages: what is counted is about what the WAL grows by.
         size = sum(map(len, batch.frames)) + _PAGE_BYTES * (3 + 2 * len(batch.writes))
@@ -137,7 +124,7 @@ class SqliteStorage(SqliteReads):
             self._take_lock()
             self._drop_writer()  # of an opening whose recovery failed: left to the collector, it would lock the file
             writer = self._connect()
-            # What a killed process left is read as a whole at each start until it is in the database: nobody writes yet.
+            # What a killed process left is read whole at each start until it is in the database: nobody writes yet.
             writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             migrate(writer)
             self._note_start(writer)
@@ -234,7 +221,7 @@ class SqliteStorage(SqliteReads):
             writer.execute("BEGIN IMMEDIATE")
             position = self._append(writer, batch.frames)
             for write in batch.writes:
-                _HANDLERS[type(write)](writer, write)
+                HANDLERS[type(write)](writer, write)
             if not batch.frames and not batch.writes:
                 # A commit of nothing is a probe: only a real write meets a full disk.
                 writer.execute("INSERT OR REPLACE INTO meta VALUES ('probed', ?)", (repr(time.time()),))
@@ -294,122 +281,3 @@ _DEFECTS: Final = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.Int
 
 def _boot_id() -> str:
     return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
-
-
-def _is_heavy(batch: Batch) -> bool:
-    """Whether a commit takes so long that it belongs in a thread: an import, the end of a long session."""
-    size = sum(map(len, batch.frames))
-    for write in batch.writes:
-        size += _weight(write)
-        if size >= _HEAVY_BYTES:
-            return True
-    return False
-
-
-def _weight(write: Write) -> int:
-    if isinstance(write, SaveMessages):
-        text = sum(len(record.message.get("content") or ()) for record in write.messages)
-        return text + _HEAVY_BYTES * (len(write.messages) > _HEAVY_MESSAGES)
-    if isinstance(write, EndSession):
-        return _HEAVY_BYTES * (write.record.message_count > _HEAVY_MESSAGES)
-    if isinstance(write, (ClearMessages, TidySearch, CutJournal)):
-        return _HEAVY_BYTES
-    if isinstance(write, SaveLog):
-        return len(write.frames)
-    return len(write.row.frames) if isinstance(write, ReplaceLog) else 0
-
-
-def _save_session(writer: sqlite3.Connection, write: SaveSession) -> None:
-    writer.execute(rows.SAVE_SESSION, rows.session_row(write.record))
-
-
-def _save_run(writer: sqlite3.Connection, write: SaveRun) -> None:
-    writer.execute(rows.SAVE_RUN, rows.run_row(write.ref, write.run))
-
-
-def _save_messages(writer: sqlite3.Connection, write: SaveMessages) -> None:
-    writer.executemany(rows.SAVE_MESSAGE, [rows.message_row(write.ref, record) for record in write.messages])
-
-
-def _save_log(writer: sqlite3.Connection, write: SaveLog) -> None:
-    if write.ended_at is not None:
-        writer.execute("UPDATE log SET ended_at = ? WHERE ref = ? AND ended_at IS NULL", (write.ended_at, write.ref))
-    writer.execute(
-        f"INSERT OR REPLACE INTO log ({rows.LOG_COLUMNS}, collapsed) VALUES (?, ?, ?, ?, ?, 0)",
-        (write.ref, write.first, write.last, write.frames, write.ended_at),
-    )
-
-
-def _replace_log(writer: sqlite3.Connection, write: ReplaceLog) -> None:
-    row = write.row
-    replaced = writer.execute(
-        "DELETE FROM log WHERE ref = ? AND first >= ? AND last <= ?", (row.ref, row.first, row.last)
-    ).rowcount
-    if not replaced:
-        return  # cleared or ended meanwhile: nothing may come back
-    writer.execute(
-        f"INSERT INTO log ({rows.LOG_COLUMNS}, collapsed) VALUES (?, ?, ?, ?, ?, 1)",
-        (row.ref, row.first, row.last, row.frames, row.ended_at),
-    )
-    kept = 0
-    for last, size in writer.execute(
-        "SELECT last, length(frames) FROM log WHERE ref = ? ORDER BY last DESC", (row.ref,)
-    ).fetchall():
-        kept += size
-        if kept > write.keep_bytes:
-            writer.execute("DELETE FROM log WHERE ref = ? AND last <= ? AND collapsed = 1", (row.ref, last))
-            return
-
-
-def _clear_messages(writer: sqlite3.Connection, write: ClearMessages) -> None:
-    writer.execute("DELETE FROM messages WHERE ref = ?", (write.ref,))
-    writer.execute("DELETE FROM log WHERE ref = ? AND last <= ?", (write.ref, write.through))
-
-
-def _end_session(writer: sqlite3.Connection, write: EndSession) -> None:
-    record = write.record
-    for table in ("messages", "runs", "log", "sessions"):
-        writer.execute(f"DELETE FROM {table} WHERE ref = ?", (record.ref,))
-    writer.execute(
-        "INSERT OR REPLACE INTO ended_sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            record.user_id,
-            record.session_id,
-            write.tombstone.reason,
-            record.created_at,
-            record.last_activity,
-            write.tombstone.ended_at,
-            record.message_count,
-            record.run_count,
-        ),
-    )
-
-
-def _cut_journal(writer: sqlite3.Connection, write: CutJournal) -> None:
-    # The last row's id stays, because the next one continues it; what it said goes.
-    writer.execute("DELETE FROM journal WHERE id < ? AND id < (SELECT max(id) FROM journal)", (write.before,))
-    writer.execute("UPDATE journal SET frames = x'' WHERE id < ? AND frames <> x''", (write.before,))
-
-
-def _purge_tombstones(writer: sqlite3.Connection, write: PurgeTombstones) -> None:
-    writer.execute("DELETE FROM ended_sessions WHERE ended_at < ?", (write.before,))
-
-
-def _tidy_search(writer: sqlite3.Connection, write: TidySearch) -> None:
-    # What is deleted stays in the index, marked, until its segments are merged.
-    for table in ("found_messages", "found_titles"):
-        writer.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('merge', ?)", (write.pages,))
-
-
-_HANDLERS: Final[dict[type[Write], Any]] = {
-    SaveSession: _save_session,
-    SaveRun: _save_run,
-    SaveMessages: _save_messages,
-    SaveLog: _save_log,
-    ReplaceLog: _replace_log,
-    ClearMessages: _clear_messages,
-    EndSession: _end_session,
-    CutJournal: _cut_journal,
-    PurgeTombstones: _purge_tombstones,
-    TidySearch: _tidy_search,
-}

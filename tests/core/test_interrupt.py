@@ -217,6 +217,8 @@ async def test_message_whose_stop_came_first_does_not_wait_behind_a_run(tmp_path
         puppet.finish()
         assert (await node.over(running.run_id)).status == "finished"
         assert (await node.ask("second", message_id="m1")).status == "interrupted"
+        # It was accepted, so it is in the history, behind what it had to wait for.
+        await eventually(lambda: node.rows("SELECT count(*) FROM messages WHERE message_id = 'm1'") == [(1,)])
 
     assert len(puppet.turns) == 1
 
