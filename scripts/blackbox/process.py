@@ -109,6 +109,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_hear_interrupts,
             )
 
     async def ready(self) -> float:
@@ -194,6 +195,11 @@ def _rows(path: Path) -> dict[str, int]:
         names = [name for name, _ in tables if not name.startswith("sqlite_") and "ended" not in name]
         own = [name for name in names if not any(name.startswith(f"{parent}_") for parent in virtual)]
         return {name: int(database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]) for name in own}
+
+
+def _hear_interrupts() -> None:
+    """Let SIGINT mean what it means in a terminal: a shell that starts jobs in the background hands it on ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _free_port() -> int:

@@ -29,6 +29,7 @@ _PR_CAPBSET_DROP: Final = 24
 _CAP_DAC_OVERRIDE: Final = 1
 _CAP_DAC_READ_SEARCH: Final = 2
 _DISK_BYTES: Final = 4 << 20
+_GARBAGE: Final = b"\xa5garbage" * 512  # a page of SQLite's
 
 
 @contextmanager
@@ -105,11 +106,8 @@ def file_is_locked(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def file_is_garbage(stage: Stage) -> Iterator[None]:
-    """Overwrite the database's header; put it back."""
-    with _quiet(stage.database), stage.database.open("rb+", buffering=0) as file:
-        header = file.read(4096)
-        file.seek(0)
-        file.write(b"\xa5garbage" * 512)
+    """Overwrite the database's first page; put it back."""
+    header = _overwritten(stage.database)
     try:
         yield
     finally:
@@ -176,19 +174,28 @@ def spawn_obedient(server: Server) -> None:
     thread.join()
 
 
-@contextmanager
-def _quiet(database: Path) -> Iterator[None]:
-    """Hold off writers while the whole database stands in its file, and nothing in the write-ahead log."""
+def _overwritten(database: Path) -> bytes:
+    """Replace the first page by garbage so that everybody meets it; return what it was.
+
+    A page that stands in the write-ahead log, or in a cache that is still valid, is not read from the file, and is
+    written back sooner or later: such damage heals unseen. So the log is emptied before, and caches are void after.
+    """
+    log = database.with_name(f"{database.name}-wal")
     with closing(sqlite3.connect(database, isolation_level=None, timeout=10)) as other:
         while True:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             other.execute("BEGIN IMMEDIATE")
-            log = database.with_name(f"{database.name}-wal")
-            if not log.exists() or not log.stat().st_size:
-                break
-            other.execute("ROLLBACK")  # somebody wrote in between
-        yield
-        other.execute("ROLLBACK")
+            if log.exists() and log.stat().st_size:
+                other.execute("ROLLBACK")  # somebody wrote in between
+                continue
+            with database.open("rb+", buffering=0) as file:
+                page = file.read(len(_GARBAGE))
+                file.seek(0)
+                file.write(_GARBAGE)
+            other.execute("ROLLBACK")
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if database.read_bytes().startswith(_GARBAGE):
+                return page
 
 
 @contextmanager
