@@ -121,7 +121,7 @@ def cycle(imports: list[Import]) -> list[str]:
 
 
 def test_imports_point_down_only() -> None:
-    """DESIGN of the package: core knows neither HTTP nor adapters, adapters do not know each other."""
+    """The houses: core knows neither HTTP nor adapters, adapters do not know each other."""
     assert upward(imports_of(ROOT)) == []
 
 

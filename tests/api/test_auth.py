@@ -60,7 +60,7 @@ async def refused(app: Starlette, headers: Pairs = (), path: str = "/api/who", *
 
 
 async def test_local_is_one_admin_unless_a_user_is_forwarded() -> None:
-    """DESIGN §6: `X-Forwarded-User` if sent, else the one principal `local`, who is admin."""
+    """Identity: `X-Forwarded-User` if sent, else the one principal `local`, who is admin."""
     app = make_app(admins="root, ops")
 
     assert (await ask(app))[1] == ["local", True, None]
@@ -88,7 +88,7 @@ async def test_two_forwarded_users_are_nobody() -> None:
     ["localhost", "LOCALHOST:8000", "a.localhost:1", "localhost.", "127.0.0.1", "127.9.8.7:80", "[::1]", "[::1]:8"],
 )
 async def test_a_loopback_host_is_answered(host: str) -> None:
-    """DESIGN §6: local mode is for one's own machine."""
+    """Identity: local mode is for one's own machine."""
     assert (await ask(make_app(), {"Host": host}))[0].status == 200
 
 
@@ -112,7 +112,7 @@ async def test_a_loopback_host_is_answered(host: str) -> None:
     ],
 )
 async def test_any_other_host_is_refused(host: str) -> None:
-    """DESIGN §6: a `Host` that is not loopback is refused, against DNS rebinding, on every path."""
+    """Identity: a `Host` that is not loopback is refused, against DNS rebinding, on every path."""
     for path in ("/api/who", "/", "/health"):
         assert await refused(make_app(), {"Host": host}, path) == (403, "host_refused")
 
@@ -127,7 +127,7 @@ async def test_two_hosts_are_refused() -> None:
 
 
 def test_local_does_not_listen_beyond_loopback() -> None:
-    """DESIGN §6: refuses to listen on anything but loopback unless told `--allow-anyone`."""
+    """Identity: refuses to listen on anything but loopback unless told `--allow-anyone`."""
     for host in ("127.0.0.1", "::1", "localhost", "127.0.0.2"):
         check_bind(Settings(host=host))
     for host in ("0.0.0.0", "::", "", "192.168.1.5", "example.org"):
@@ -143,7 +143,7 @@ def test_local_does_not_listen_beyond_loopback() -> None:
 
 
 async def test_a_trusted_proxy_says_who_is_asking() -> None:
-    """DESIGN §6: `X-Forwarded-User` / `X-Forwarded-Email`, believed only from `TRUSTED_PROXIES`."""
+    """Identity: `X-Forwarded-User` / `X-Forwarded-Email`, believed only from `TRUSTED_PROXIES`."""
     app = make_app(auth="proxy", trusted_proxies="10.0.0.0/8, ::1, 192.0.2.7", admins="boss@example.org")
     alice = {"X-Forwarded-User": "alice", "X-Forwarded-Email": "a@example.org"}
 
@@ -158,7 +158,7 @@ async def test_a_trusted_proxy_says_who_is_asking() -> None:
 
 @pytest.mark.parametrize("client", [("11.0.0.1", 1), ("192.0.2.8", 1), ("::2", 1), ("unix", 1), ("", 0), None])
 async def test_nobody_else_says_who_is_asking(client: tuple[str, int] | None) -> None:
-    """DESIGN §6: headers of others are not believed, and what they say of other addresses neither."""
+    """Identity: headers of others are not believed, and what they say of other addresses neither."""
     app = make_app(auth="proxy", trusted_proxies="10.0.0.0/8,192.0.2.7")
     headers = {"X-Forwarded-User": "alice", "X-Forwarded-For": "10.0.0.1"}
 
@@ -166,7 +166,7 @@ async def test_nobody_else_says_who_is_asking(client: tuple[str, int] | None) ->
 
 
 async def test_a_proxy_that_names_nobody_is_401() -> None:
-    """DESIGN §6: missing is 401."""
+    """Identity: missing is 401."""
     assert await refused(make_app(auth="proxy")) == (401, "unauthenticated")
     assert await refused(make_app(auth="proxy"), path="/nowhere") == (401, "unauthenticated")
 
@@ -197,7 +197,7 @@ def cookie_of(response: Response) -> str:
 
 
 async def test_a_visitor_is_made_on_first_contact_and_known_ever_after() -> None:
-    """DESIGN §6: a signed, HttpOnly cookie, or the same token as Bearer."""
+    """Identity: a signed, HttpOnly cookie, or the same token as Bearer."""
     app = make_app(auth="visitor")
     first, (user_id, is_admin, _) = await ask(app)
     token = first.headers["x-visitor-token"]
@@ -214,7 +214,7 @@ async def test_a_visitor_is_made_on_first_contact_and_known_ever_after() -> None
 
 
 async def test_every_visitor_is_somebody_else() -> None:
-    """DESIGN §6: nobody is shared."""
+    """Identity: nobody is shared."""
     app = make_app(auth="visitor")
     users = {(await ask(app))[1][0] for _ in range(50)}
 
@@ -246,7 +246,7 @@ async def test_a_wrong_token_is_401_and_a_wrong_cookie_somebody_new(token: str) 
 
 
 async def test_another_secret_knows_nobody() -> None:
-    """DESIGN §6: signed."""
+    """Identity: signed."""
     token = (await ask(make_app(auth="visitor")))[0].headers["x-visitor-token"]
 
     assert (await refused(make_app(b"other" * 8, auth="visitor"), {"Authorization": f"Bearer {token}"}))[0] == 401
@@ -275,7 +275,7 @@ async def test_other_schemes_of_authorization_are_not_ours() -> None:
 async def test_the_cookie_is_secure_off_loopback(
     headers: dict[str, str], more: dict[str, Any], is_secure: bool
 ) -> None:
-    """DESIGN §6: `Secure` off loopback."""
+    """Identity: `Secure` off loopback."""
     response, _ = await ask(make_app(auth="visitor"), headers, **more)
 
     assert response.headers["set-cookie"].endswith("; Secure") == is_secure
@@ -292,7 +292,7 @@ async def test_an_error_on_first_contact_gives_the_token_too() -> None:
 
 
 def test_the_key_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
-    """DESIGN §6: cookies survive a restart; the key is nobody else's."""
+    """Identity: cookies survive a restart; the key is nobody else's."""
     settings = Settings(data=str(tmp_path / "new" / "data"))
     secret = load_secret(settings)
     folder = Path(settings.data)

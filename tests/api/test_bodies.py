@@ -59,7 +59,7 @@ def wrong_field(kind: type[Body], raw: bytes | dict[str, Any], limits: Settings 
 
 
 def test_a_chat_body_fills_in_what_was_not_sent() -> None:
-    """DESIGN §5: only the message is needed; null is absent."""
+    """The HTTP contract: only the message is needed; null is absent."""
     body = parse(ChatBody, {"message": "hi", "session_id": None, "on_busy": None, "options": None, "wait": None})
 
     assert body == ChatBody(message="hi")
@@ -67,7 +67,7 @@ def test_a_chat_body_fills_in_what_was_not_sent() -> None:
 
 
 def test_every_field_of_a_chat_body_arrives() -> None:
-    """DESIGN §5: the fields of POST /api/chat."""
+    """The HTTP contract: the fields of POST /api/chat."""
     sent: dict[str, Any] = {
         "message": " hi\n\t😀 ",
         "session_id": "s:1",
@@ -81,7 +81,7 @@ def test_every_field_of_a_chat_body_arrives() -> None:
 
 
 def test_a_patch_tells_null_from_absent() -> None:
-    """DESIGN §5: PATCH changes only what it names; null takes a value away."""
+    """The HTTP contract: PATCH changes only what it names; null takes a value away."""
     body = parse(PatchSessionBody, {"title": None, "metadata": {}})
 
     assert (body.title, body.metadata, body.persona, body.agent, body.config) == (None, {}, UNSET, UNSET, UNSET)
@@ -94,7 +94,7 @@ def test_a_title_loses_the_space_around_it() -> None:
 
 
 def test_small_bodies_arrive() -> None:
-    """DESIGN §5: interrupt, system, tool result and queue."""
+    """The HTTP contract: interrupt, system, tool result and queue."""
     assert parse(InterruptBody, {"session_id": "s", "run_id": "r"}) == InterruptBody(session_id="s", run_id="r")
     assert parse(SystemBody, {"message": "m", "respond": True}) == SystemBody(message="m", respond=True)
     assert parse(ToolResultBody, {"session_id": "s", "tool_call_id": "c", "content": ""}).content == ""
@@ -149,7 +149,7 @@ def test_small_bodies_arrive() -> None:
     ],
 )
 def test_a_wrong_field_is_named(kind: type[Body], content: Any, field: str | None) -> None:
-    """DESIGN §5: 422, a field is wrong (named); an unknown one is refused by name."""
+    """The HTTP contract: 422, a field is wrong (named); an unknown one is refused by name."""
     named = wrong_field(kind, json.dumps(content).encode())
 
     assert named == field if field else (named or "").startswith("options.a.")
@@ -214,7 +214,7 @@ def test_the_ends_of_64_bit_are_kept() -> None:
     ],
 )
 def test_what_is_not_json_is_malformed(raw: bytes) -> None:
-    """DESIGN §5: 400 malformed JSON; not strict UTF-8, a BOM, NaN and depth are that too."""
+    """The HTTP contract: 400 malformed JSON; not strict UTF-8, a BOM, NaN and depth are that too."""
     with pytest.raises(BadRequest) as caught:
         parse_body(raw, ChatBody, SETTINGS)
 
@@ -259,7 +259,7 @@ def export(messages: list[Any], **session: Any) -> dict[str, Any]:
 
 
 def test_an_export_comes_back_as_it_was() -> None:
-    """DESIGN §5: the whole Session object of an export is accepted, and its messages are left as they are."""
+    """The HTTP contract: the whole Session object of an export is accepted, and its messages are left as they are."""
     session: dict[str, Any] = {
         "session_id": "s1",
         "user_id": "u",
@@ -308,7 +308,7 @@ def test_an_export_comes_back_as_it_was() -> None:
     ],
 )
 def test_a_history_that_no_provider_takes_is_refused(messages: Any, field: str) -> None:
-    """DESIGN §7.5: history is valid for every provider, wherever it came from."""
+    """Invariant 5: history is valid for every provider, wherever it came from."""
     assert wrong_field(ImportBody, export(messages)) == field
 
 
@@ -326,7 +326,7 @@ def test_a_history_that_no_provider_takes_is_refused(messages: Any, field: str) 
     ],
 )
 def test_an_import_names_what_is_wrong_around_its_messages(content: dict[str, Any], field: str) -> None:
-    """DESIGN §5: the export is versioned, and refused by field path."""
+    """The HTTP contract: the export is versioned, and refused by field path."""
     assert wrong_field(ImportBody, content) == field
 
 
@@ -347,7 +347,7 @@ def make_request(raw: bytes, content_type: str | None, target: str = "/api/chat"
     ["application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"', "application/json ;"],
 )
 async def test_json_in_utf_8_is_read(content_type: str) -> None:
-    """DESIGN §6: writes need Content-Type: application/json."""
+    """Identity: writes need Content-Type: application/json."""
     body = await read_body(make_request('{"message":"é"}'.encode(), content_type), ChatBody, SETTINGS)
 
     assert body.message == "é"
@@ -358,7 +358,7 @@ async def test_json_in_utf_8_is_read(content_type: str) -> None:
     [None, "", "text/plain", "application/jsonp", "application/json; charset=latin-1", "text/plain, application/json"],
 )
 async def test_another_media_type_is_refused_before_the_body_is_read(content_type: str | None) -> None:
-    """DESIGN §5: 415 not JSON; a form of another site cannot send JSON without a preflight."""
+    """The HTTP contract: 415 not JSON; a form of another site cannot send JSON without a preflight."""
     with pytest.raises(NotJson):
         await read_body(make_request(b"{}", content_type), ChatBody, SETTINGS)
 
@@ -387,7 +387,7 @@ def ask(query: str) -> Request:
 
 
 def test_query_parameters_are_read() -> None:
-    """DESIGN §5: missing and empty ones take their default, others are not looked at."""
+    """The HTTP contract: missing and empty ones take their default, others are not looked at."""
     request = ask("limit=20&q=%20caf%C3%A9%20&format=&session_id=s:1&colour=red&colour=blue&last=")
 
     assert query_int(request, "limit", 50, 1, 100) == 20
@@ -419,7 +419,7 @@ def test_query_parameters_are_read() -> None:
     ],
 )
 def test_a_wrong_query_parameter_is_named(query: str, read: Callable[[Request], Any]) -> None:
-    """DESIGN §5: a wrong field is named, also in the query; which of two counts is not guessed."""
+    """The HTTP contract: a wrong field is named, also in the query; which of two counts is not guessed."""
     with pytest.raises(Invalid) as caught:
         read(ask(query))
 

@@ -114,7 +114,7 @@ async def status_and_code(method: str, target: str, app: Starlette | None = None
     ("given", "is_kept"), [("trace:1.a-B_c", True), ("", False), ("a b", False), ("x" * 129, False), ("é", False)]
 )
 async def test_a_request_has_an_id_and_says_it(given: str, is_kept: bool) -> None:
-    """DESIGN §5: `request_id`; the client's own if it is an id."""
+    """The HTTP contract: `request_id`; the client's own if it is an id."""
     response, _ = await request(make_app(), "GET", "/api/text", headers={"X-Request-Id": given})
     request_id = response.headers["x-request-id"]
 
@@ -126,7 +126,7 @@ async def test_a_request_has_an_id_and_says_it(given: str, is_kept: bool) -> Non
 
 
 def test_a_problem_says_everything_in_one_shape() -> None:
-    """DESIGN §5: RFC 9457 with code, retryable and request_id."""
+    """The HTTP contract: RFC 9457 with code, retryable and request_id."""
     response = problem_response(SessionstreamError("bad \ud800", code="invalid_field", field="a.b"), "r1")
 
     assert json.loads(bytes(response.body)) == {
@@ -154,18 +154,18 @@ def test_a_problem_says_everything_in_one_shape() -> None:
     ],
 )
 def test_who_may_come_back_is_told_when(error: SessionstreamError, seconds: str | None) -> None:
-    """DESIGN §5: 429 and 503 with `Retry-After`, in whole seconds."""
+    """The HTTP contract: 429 and 503 with `Retry-After`, in whole seconds."""
     assert problem_response(error, "").headers.get("retry-after") == seconds
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
 def test_every_code_can_be_answered(code: str) -> None:
-    """DESIGN §5: every code is listed with its status."""
+    """The HTTP contract: every code is listed with its status."""
     assert problem_response(SessionstreamError(code=code), "").status_code == CODES[code][0]
 
 
 async def test_routing_answers_in_the_same_shape() -> None:
-    """DESIGN §5: 404 and 405 are problems too, and 405 keeps `Allow`."""
+    """The HTTP contract: 404 and 405 are problems too, and 405 keeps `Allow`."""
     assert await status_and_code("GET", "/nowhere") == (404, "not_found")
     assert await status_and_code("GET", "/api/chat") == (405, "method_not_allowed")
 
@@ -175,7 +175,7 @@ async def test_routing_answers_in_the_same_shape() -> None:
 
 
 async def test_a_defect_is_logged_once_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
-    """DESIGN §5: the log has it under the request_id."""
+    """The HTTP contract: the log has it under the request_id."""
     response, body = await request(make_app(), "GET", "/api/fail/defect", headers={"X-Request-Id": "r1", **ALLOWED})
 
     assert (response.status, json.loads(body)["code"]) == (500, "internal_error")
@@ -187,7 +187,7 @@ async def test_a_defect_is_logged_once_and_not_shown(caplog: pytest.LogCaptureFi
 
 
 async def test_a_defect_after_the_start_cuts_the_response_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """STYLE 5.8: after the response started nothing can be answered."""
+    """After the response started nothing can be answered."""
     response, body = await request(make_app(), "GET", "/api/fail/late")
 
     assert (response.status, body) == (200, b"data: 1\n\n")
@@ -216,7 +216,7 @@ async def test_a_fault_outside_of_starlette_is_answered_too() -> None:
 
 
 async def test_answers_say_what_browsers_must_know() -> None:
-    """EDGE-CASES 58: nosniff, CORP, no-store; and the policy of the page."""
+    """Edge case 58: nosniff, CORP, no-store; and the policy of the page."""
     app = make_app()
     html, _ = await request(app, "GET", "/")
     api, _ = await request(app, "GET", "/api/text")
@@ -237,7 +237,7 @@ async def test_answers_say_what_browsers_must_know() -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 async def test_a_write_of_another_site_is_refused(method: str) -> None:
-    """DESIGN §6: a write that carries an Origin must carry ours or an allowed one, whatever the identity."""
+    """Identity: a write that carries an Origin must carry ours or an allowed one, whatever the identity."""
     app = make_app()
     for origin in ("https://evil.example", "null", "", "http://localhost:8001", "http://localhost", "localhost:8000"):
         assert await status_and_code(method, "/api/size", app, headers={"Origin": origin}) == (403, "origin_refused")
@@ -246,7 +246,7 @@ async def test_a_write_of_another_site_is_refused(method: str) -> None:
 
 
 async def test_a_delete_needs_no_body_and_obeys_origins_too() -> None:
-    """DESIGN §6: DELETE is a write; having no body it needs no content type."""
+    """Identity: DELETE is a write; having no body it needs no content type."""
     assert (await request(make_app(), "DELETE", "/api/sessions/s", headers=OURS))[0].status == 204
     assert await status_and_code("DELETE", "/api/sessions/s", headers=FOREIGN) == (403, "origin_refused")
 
@@ -286,7 +286,7 @@ async def test_ours_is_what_the_client_sees(headers: dict[str, str], more: dict[
 
 
 async def test_reading_is_allowed_to_the_listed_only() -> None:
-    """EDGE-CASES 40: an exact echo from an allow-list, `Vary: Origin` on every API answer."""
+    """Edge case 40: an exact echo from an allow-list, `Vary: Origin` on every API answer."""
     app = make_app()
     allowed, _ = await request(app, "GET", "/api/text", headers=ALLOWED)
     foreign, _ = await request(app, "GET", "/api/text", headers=FOREIGN)
@@ -307,7 +307,7 @@ async def test_reading_is_allowed_to_the_listed_only() -> None:
 
 
 async def test_a_preflight_is_answered_to_the_listed_only() -> None:
-    """EDGE-CASES 40: Last-Event-ID needs a preflight."""
+    """Edge case 40: Last-Event-ID needs a preflight."""
     asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "last-event-id"}
     response, body = await request(make_app(), "OPTIONS", "/api/chat", headers=asking | ALLOWED)
 
@@ -333,7 +333,7 @@ def test_an_allowed_origin_that_is_none_stops_the_start(text: str) -> None:
 
 
 async def test_a_body_up_to_the_limit_is_read() -> None:
-    """DESIGN §5: `max_body_bytes`; an import has its own."""
+    """The HTTP contract: `max_body_bytes`; an import has its own."""
     app = make_app(replace(SETTINGS, max_import_bytes=5000))
     _, body = await request(app, "POST", "/api/size", body=[b"x" * 1000, b"x" * 24])
     _, imported = await request(app, "POST", "/api/sessions/import", body=b"x" * 5000)
@@ -342,7 +342,7 @@ async def test_a_body_up_to_the_limit_is_read() -> None:
 
 
 async def test_a_body_over_the_limit_is_413_and_ends_the_connection() -> None:
-    """DESIGN §5: 413; announced or not."""
+    """The HTTP contract: 413; announced or not."""
     streamed = [b"x" * 1000, b"x" * 25, b"x"]
     app = make_app(replace(SETTINGS, max_import_bytes=5000))
 
@@ -375,7 +375,7 @@ async def test_a_body_that_does_not_end_is_408() -> None:
 
 
 async def test_a_client_that_leaves_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
-    """DESIGN §7.6: leaving changes nothing, nor does it fill the log; neither within a body nor (ASGI 2.4) a stream."""
+    """Invariant 6: leaving changes nothing, nor does it fill the log; neither within a body nor (ASGI 2.4) a stream."""
     messages: list[dict[str, Any]] = [{"type": "http.request", "body": b"x", "more_body": True}]
 
     async def receive() -> dict[str, Any]:
@@ -392,7 +392,7 @@ async def test_a_client_that_leaves_is_no_defect(caplog: pytest.LogCaptureFixtur
 
 
 async def test_without_a_content_type_a_post_is_415_and_with_one_its_emptiness_is_400() -> None:
-    """DESIGN §6: writes need `Content-Type: application/json`."""
+    """Identity: writes need `Content-Type: application/json`."""
     assert await status_and_code("POST", "/api/chat", body=b"") == (415, "not_json")
     json_type = {"Content-Type": "application/json"}
 
@@ -408,7 +408,7 @@ async def test_without_a_content_type_a_post_is_415_and_with_one_its_emptiness_i
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_stream_arrives_at_once_and_ends_when_its_client_leaves(method: str) -> None:
-    """EDGE-CASES 6: nothing around a stream hides that its client left."""
+    """Edge case 6: nothing around a stream hides that its client left."""
     app = make_app(replace(SETTINGS, body_timeout_seconds=0.1))
     async with open_request(app, method, "/api/stream", headers=ALLOWED, body=[b"", b""]) as response:
         assert await response.next_chunk() == b": hello\n\n"
@@ -418,7 +418,7 @@ async def test_a_stream_arrives_at_once_and_ends_when_its_client_leaves(method: 
 
 
 async def test_after_the_body_receive_has_no_deadline() -> None:
-    """EDGE-CASES 6: once a body is complete its deadline is over, for as long as a stream lasts."""
+    """Edge case 6: once a body is complete its deadline is over, for as long as a stream lasts."""
     deadlines: list[float] = []
     messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": b"{", "more_body": True},

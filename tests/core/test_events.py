@@ -43,7 +43,7 @@ def framed(log: list[Event]) -> list[bytes]:
     ids=lambda event: event["type"],
 )
 def test_what_the_server_makes_is_valid_by_the_standard(event: Event) -> None:
-    """DESIGN of the wire: every frame is an AG-UI 1.0 event; the official models are the judge."""
+    """The wire: every frame is an AG-UI 1.0 event; the official models are the judge."""
     assert violations(event) == []
 
 
@@ -57,7 +57,7 @@ def test_the_judge_sees_what_is_wrong() -> None:
 
 
 def test_a_frame_is_an_id_line_and_a_data_line() -> None:
-    """DESIGN of the wire: LF only, no event line, so `onmessage` and the official clients see every event."""
+    """The wire: LF only, no event line, so `onmessage` and the official clients see every event."""
     assert events.frame("abc", 7, {"type": "X", "text": "a\nb\r\u2028"}) == (
         b'id: abc-7\ndata: {"type":"X","text":"a\\nb\\r\xe2\x80\xa8"}\n\n'
     )

@@ -21,7 +21,7 @@ from tests.support.sequences import STEADY, any_event, legal_events
 
 @pytest.mark.parametrize(("sequence", "says"), ILLEGAL.values(), ids=ILLEGAL.keys())
 def test_illegal_sequence_is_refused_with_its_reason(sequence: list[Any], says: str) -> None:
-    """DESIGN of agents: an agent that breaks the grammar ends as a failed run with a clear code."""
+    """Agents: an agent that breaks the grammar ends as a failed run with a clear code."""
     grammar = Grammar(["old"])
     *before, last = sequence
     for event in before:

@@ -37,7 +37,7 @@ def log_of(journal: Journal, ref: int = 1) -> SessionLog:
 
 
 async def test_all_that_waits_is_one_batch(tmp_path: Path) -> None:
-    """DESIGN of the way of a message: what arrives in one turn of the loop is one commit."""
+    """The way of a message: what arrives in one turn of the loop is one commit."""
     storage, journal = journal_of(tmp_path)
     await storage.open()
     logs = [log_of(journal, ref) for ref in (1, 2, 3)]

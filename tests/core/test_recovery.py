@@ -197,7 +197,7 @@ def forge(folder: Path, **meta: str) -> None:
 async def test_a_machine_that_went_down_gives_clients_snapshots_unless_it_was_durable(
     tmp_path: Path, durability: str, changes: bool
 ) -> None:
-    """DESIGN of the words: `epoch` changes only when the log lost its continuity."""
+    """The words: `epoch` changes only when the log lost its continuity."""
     puppet = Puppet()
     async with open_node(tmp_path / "data", agent=puppet, durability=durability) as node, node.client() as client:
         puppet.say("answer")

@@ -196,7 +196,7 @@ async def test_usage_that_is_no_json_fails_its_run_only(tmp_path: Path, usage: A
 
 
 async def test_every_illegal_sequence_fails_its_run_and_leaves_the_stream_legal(tmp_path: Path) -> None:
-    """DESIGN of agents: an agent that breaks the grammar ends as a failed run with a clear code."""
+    """Agents: an agent that breaks the grammar ends as a failed run with a clear code."""
     agents = {
         f"a{at}": saying(*events)
         for at, (name, (events, _)) in enumerate(ILLEGAL.items())

@@ -116,7 +116,7 @@ def test_deltas_merge_while_they_wait_and_not_across_anything_else() -> None:
 
 
 def test_what_happens_outside_a_run_is_folded_into_rows_at_once() -> None:
-    """DESIGN of how it is written: without an open run the journal is not needed."""
+    """How it is written: without an open run the journal is not needed."""
     bench = Bench()
     bench.log.append(Entry([news(), news()]))
     part = bench.log.prepare()

@@ -154,7 +154,7 @@ def test_reasoning_becomes_a_message_and_its_secret_stays_with_it() -> None:
 
 
 def test_what_is_open_is_reopened_in_the_order_of_opening() -> None:
-    """DESIGN of the wire: a snapshot in the middle of a run opens again what is open."""
+    """The wire: a snapshot in the middle of a run opens again what is open."""
     transcript = Transcript()
     step = {"type": "STEP_STARTED", "stepName": "one"}
     opened = call("t", parentMessageId="m")[0]
