@@ -87,6 +87,11 @@ class Tab:
         await self.page.fill("#message", text)
         await self.page.press("#message", "Enter")
 
+    async def start_anew(self) -> None:
+        """Open a new chat and wait until the old one is off the page."""
+        await self.page.click("#new")
+        await expect(self.answers).to_have_count(0)
+
     async def send_and_wait(self, text: str) -> None:
         """Send a message and wait for the end of its answer."""
         before = await self.answers.count()
@@ -231,7 +236,7 @@ async def test_rename_shows_everywhere(tab: Tab) -> None:
 
 async def test_rename_by_double_click_and_escape_changes_nothing(tab: Tab) -> None:
     await tab.send_and_wait("hello")
-    await tab.page.click("#new")
+    await tab.start_anew()
     await tab.sessions.first.dblclick()
     await expect(tab.page.locator(".edit-title")).to_be_focused()
     await tab.page.keyboard.type("Something else")
@@ -300,7 +305,7 @@ async def test_markup_in_messages_is_only_text(tab: Tab) -> None:
 
 async def test_search_finds_what_was_said(tab: Tab) -> None:
     await tab.send_and_wait("about giraffes")
-    await tab.page.click("#new")
+    await tab.start_anew()
     await tab.send_and_wait("about bridges")
     await expect(tab.sessions).to_have_count(2)
     await tab.page.fill("#search", "giraffes")
