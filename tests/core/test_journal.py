@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -126,6 +127,25 @@ async def test_writes_of_no_session_wait_or_fail_alike(tmp_path: Path) -> None:
         tasks.cancel_scope.cancel()
 
     assert rows_of(tmp_path, "SELECT ref FROM sessions") == [(1,)]
+    await storage.close()
+
+
+async def test_what_the_storage_refuses_for_what_is_in_it_fails_alone(tmp_path: Path) -> None:
+    """Invariant 7: one bad write must not be taken for a storage that is down, and refuse everybody."""
+    storage, journal = journal_of(tmp_path)
+    await storage.open()
+    broken, sound = log_of(journal, 1), log_of(journal, 2)
+    await journal.flush()
+    sound.append(Entry([NEWS]))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.run)
+        clash = SaveSession(replace(record_of(1), ref=3))  # the same owner and id again
+        with pytest.raises(SessionstreamError) as refusal:
+            await broken.commit(Entry([NEWS], writes=[clash]), timeout_s=5)
+        await eventually(lambda: sound.cursor.seq == 1)
+        tasks.cancel_scope.cancel()
+
+    assert (refusal.value.code, broken.cursor.seq, broken.is_settled) == ("internal_error", 0, True)
     await storage.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -11,7 +12,20 @@ import pytest
 from scripts.blackbox.arena import emit, fail, script, stall
 from scripts.blackbox.caller import Caller
 from scripts.blackbox.wire import Answer
-from tests.http.kit import CURSOR, UUID7, ask, check_problem, kinds, new_session, opened, start, streaming
+from tests.http.kit import (
+    CURSOR,
+    UUID7,
+    ask,
+    check_problem,
+    eventually,
+    kinds,
+    new_session,
+    opened,
+    serving,
+    somebody,
+    start,
+    streaming,
+)
 
 RECEIPT = {"session_id", "run_id", "message_id", "cursor", "status"}
 
@@ -325,3 +339,39 @@ async def test_a_title_is_made_of_the_first_message(user: Caller) -> None:
 )
 async def test_a_wrong_field_is_named(user: Caller, body: Any, field: str) -> None:
     check_problem(await user.call("POST", "/api/chat", body), "invalid_field", field)
+
+
+async def test_who_waits_and_leaves_frees_his_place_and_the_run_goes_on(user: Caller) -> None:
+    body = {"message": script({"text": "partial"}, stall(60)), "session_id": "s", "wait": True}
+    with anyio.move_on_after(30) as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(user.call, "POST", "/api/chat", body)
+            await eventually(lambda: _stat(user, "open_streams", 1))
+            scope.cancel()
+    await eventually(lambda: _stat(user, "open_streams", 0))
+
+    assert await _stat(user, "active_runs", 1)
+
+
+async def _stat(user: Caller, name: str, wanted: int) -> bool:
+    return bool((await user.call("GET", "/api/stats")).json()[name] == wanted)
+
+
+async def test_a_repeated_message_whose_events_are_gone_is_told_from_the_messages(tmp_path: Path) -> None:
+    settings = {"RESUME_WINDOW_SECONDS": "0", "LOG_KEPT_BYTES": "0", "CLEANUP_INTERVAL_SECONDS": "0.05"}
+    settings["RING_BYTES"] = "1024"  # less than the run says: memory does not have it either
+    async with serving(tmp_path, **settings) as server:
+        user = somebody(server)
+        first = await ask(user, script(emit(300, 0), {"text": "x" * 4000}), session_id="s", message_id="m")
+
+        async def is_gone() -> bool:
+            return server.rows()["log"] == 0
+
+        await eventually(is_gone)
+        body = {"message": script(emit(300, 0), {"text": "x" * 4000}), "session_id": "s", "message_id": "m"}
+        async with streaming(user, "/api/chat", method="POST", body=body) as tail:
+            frames = await tail.rest()
+
+    assert kinds(frames) == ["RUN_STARTED", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]
+    assert frames[0].event["runId"] == first["run_id"]
+    assert frames[1].event["messages"] == first["messages"]

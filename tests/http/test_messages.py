@@ -97,6 +97,17 @@ async def test_a_cleared_session_keeps_all_but_its_messages(user: Caller) -> Non
     assert await user.messages("s") == []
 
 
+async def test_clearing_forgets_the_title_that_quoted_the_first_message(user: Caller) -> None:
+    await ask(user, "my secret", session_id="s")
+    async with opened(user, "s") as tail:
+        await tail.snapshot()
+        answer = await user.call("DELETE", "/api/sessions/s/messages")
+        await tail.until(lambda frame: frame.event["type"] == "RUN_FINISHED")
+
+    assert answer.json()["title"] is None
+    assert tail.fold.state["session"]["title"] is None
+
+
 async def test_clearing_stops_the_run_and_the_session_goes_on(user: Caller) -> None:
     receipt = await start(user, script({"text": "partial"}, stall(60)), session_id="s")
     async with opened(user, "s") as tail:
