@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -9,6 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from server.core.dialogue import Receipt
+from server.core.ports import Turn
 from server.errors import Unavailable
 from tests.support.agents import Puppet, saying
 from tests.support.client import Client
@@ -253,3 +255,21 @@ async def test_a_run_that_nobody_streams_is_stopped_all_the_same(tmp_path: Path)
 
         assert receipt.outcome == "stopped"
         assert (await node.over(run_id)).status == "interrupted"
+
+
+async def test_agent_that_tidies_up_and_returns_says_nothing_after_the_end(tmp_path: Path) -> None:
+    """Invariant 4: the terminal event is last, also when the agent takes the cancellation for the end of its work."""
+
+    async def tidy(turn: Turn) -> AsyncIterator[str]:
+        yield "partial"
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            return
+
+    async with open_node(tmp_path, agent=tidy) as node, node.client() as client:
+        run_id = (await node.ask()).run_id
+        await client.until(lambda client: client.said == "partial")
+        receipt = await node.interrupt(run_id)
+
+        assert await agree(node, client, run_id, receipt) == "stopped"

@@ -240,3 +240,22 @@ async def test_a_clean_stop_says_so(tmp_path: Path) -> None:
         await node.ask()
 
     assert rows_of(tmp_path, "SELECT value FROM meta WHERE name = 'stop'") == [("clean",)]
+
+
+async def test_a_log_that_cannot_be_folded_keeps_nobody_out(tmp_path: Path) -> None:
+    """Edge case 33: one damaged session must not make every start fail."""
+    async with open_node(tmp_path / "data", agent=Puppet()) as node:
+        runs = {name: (await node.ask(session=name)).run_id for name in ("damaged", "sound")}
+        left = crash_copy(tmp_path / "data", tmp_path / "left")
+
+    with closing(sqlite3.connect(left / FILE_NAME)) as connection, connection:
+        [(epoch,)] = connection.execute("SELECT epoch FROM sessions WHERE session_id = 'damaged'")
+        for row_id, blob in connection.execute("SELECT id, frames FROM journal").fetchall():
+            if epoch.encode() in blob:
+                damaged = blob.replace(b'"messageId"', b'"messageIx"')
+                connection.execute("UPDATE journal SET frames = ? WHERE id = ?", (damaged, row_id))
+
+    async with open_node(left) as node:
+        for name, run_id in runs.items():
+            assert (await node.over(run_id, session=name)).status == "interrupted"
+            await node.ask("again", session=name)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import orjson
 import pytest
 from ag_ui.core import TextMessageContentEvent, TextMessageStartEvent
 
@@ -131,6 +132,29 @@ async def test_state_lives_under_artifacts_and_outlives_the_run(tmp_path: Path) 
     ids=str,
 )
 async def test_a_state_patch_that_does_not_apply_fails_the_run(tmp_path: Path, delta: list[Any]) -> None:
+    client = await streamed(tmp_path, saying({"type": "STATE_DELTA", "delta": delta}))
+
+    assert failure(client)[0] == "agent_protocol"
+    assert client.fold.state["artifacts"] == {}
+
+
+DEEP: Any = orjson.loads("[" * 100 + "]" * 100)
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        [
+            {"op": "add", "path": "/x", "value": "x" * 1000},
+            *({"op": "copy", "from": "", "path": f"/{n}"} for n in range(15)),
+        ],
+        [{"op": "copy", "from": "", "path": "/y"}] * 17,
+        [{"op": "add", "path": "/deep", "value": DEEP}],
+    ],
+    ids=["doubled", "too many copies", "too deep"],
+)
+async def test_a_state_has_a_bound(tmp_path: Path, delta: list[Any]) -> None:
+    """Invariant 7: a few short operations can say a state of gigabytes."""
     client = await streamed(tmp_path, saying({"type": "STATE_DELTA", "delta": delta}))
 
     assert failure(client)[0] == "agent_protocol"
