@@ -16,9 +16,10 @@ from starlette.responses import Response
 from ..core.dialogue import Accepted
 from ..core.hub import Hub
 from ..core.ports import SessionKey
+from ..core.question import Question
 from ..core.reader import Reader
 from ..core.reading import reading
-from ..core.run import Question, Run
+from ..core.run import Run
 from ..core.session import Session
 from ..core.snapshot import take_snapshot
 from ..errors import AgentFailed, Invalid, SessionstreamError

@@ -87,7 +87,8 @@ async def await_end(session: Session, reader: Reader, accepted: Accepted) -> Run
         run = found(session, accepted)
         if run is not None and run.last:
             return run
-        if is_settled(session, accepted) and not (isinstance(run, Run) and session.ended is None):
+        is_there = session.log is not None and session.ended is None
+        if is_settled(session, accepted) and not (isinstance(run, Run) and is_there):
             return run
         await reader.wait()
 
@@ -99,6 +100,6 @@ def found(session: Session, accepted: Accepted) -> Run | RunRecord | None:
 
 def is_settled(session: Session, accepted: Accepted) -> bool:
     """Whether nothing will start any more for this message: it is not in the queue, or the session ended."""
-    if session.ended is not None:
+    if session.ended is not None or session.log is None:
         return True
     return all(waiting["message_id"] != accepted.message_id for waiting in session.record.queue)

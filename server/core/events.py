@@ -52,6 +52,22 @@ def split_frames(frames: bytes) -> Iterator[tuple[str, int, bytes]]:
             yield epoch, int(seq), body
 
 
+def split_whole(frames: bytes) -> list[bytes]:
+    """Return whole frames, one by one, of a chunk of them."""
+    return [part + b"\n\n" for part in frames.split(b"\n\n") if part]
+
+
+def seq_of(frame: bytes) -> int:
+    """Return the sequence number of a logged event's frame."""
+    return int(frame[4 : frame.index(b"\n")].rpartition(b"-")[2])
+
+
+def body_of(frame: bytes) -> Event:
+    """Return the event of a logged event's frame."""
+    event: Event = orjson.loads(frame[frame.index(b"\ndata: ") + 7 :])
+    return event
+
+
 def cut_frames(frames: bytes, until: int) -> bytes:
     """Return the frames up to and including the one at `until`."""
     size = 0

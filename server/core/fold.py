@@ -42,6 +42,8 @@ class Fold:
         self._since_run: list[Event] = []
         self._row_start = 0
         self._is_spilling = False
+        self.is_ending = False
+        """Whether a run, or the session, ends here."""
         self._burial: EndSession | None = None
 
     def take(self, item: Item) -> None:
@@ -54,8 +56,7 @@ class Fold:
         if item.clears:
             self._clear()
         if item.opens is not None:
-            self._run, self._transcript, self._since_run = item.opens, Transcript(), []
-            item.opens.first = item.first
+            self._open(item.opens, item.first)
         for event in item.events:
             self._encode(event)
         item.last = self._seq
@@ -73,6 +74,7 @@ class Fold:
         """Return all writes, after what follows from the pass as a whole."""
         self.is_folded = self._run is None or self._is_spilling
         if self._burial is not None:
+            self.is_ending = True
             return [self._burial]  # whatever else was in the batch must not bring a row back
         if self.is_folded and self._seq > self._ring.spilled:
             ended_at = time.time() if self._run is None else None
@@ -99,6 +101,12 @@ class Fold:
         self._writes.append(ClearMessages(self.record.ref, self._seq))
         self.record = dataclasses.replace(self.record, message_count=0)
 
+    def _open(self, run: LoggedRun, first: int) -> None:
+        self._run, self._transcript, self._since_run = run, Transcript(), []
+        run.first = first
+        self._writes.append(SaveRun(self.record.ref, run.as_record()))
+        self.record = dataclasses.replace(self.record, run_id=run.run_id)
+
     def _close(self, run: LoggedRun) -> None:
         """Fold the run: its messages as they will stand once this batch is committed, and its end."""
         transcript = self._transcript
@@ -108,7 +116,8 @@ class Fold:
             transcript.apply(event)
         ended = run.as_record()
         self._save_messages(transcript.messages(), run.first, run.run_id, ended.usage)
-        self.record = dataclasses.replace(self.record, run_count=self.record.run_count + 1)
+        self.record = dataclasses.replace(self.record, run_count=self.record.run_count + 1, run_id=None)
+        self.is_ending = True
         self._writes.append(SaveRun(self.record.ref, dataclasses.replace(ended, last=self._seq)))
         self._run, self._transcript, self._since_run = None, None, []
 

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Final, Protocol
 
 import anyio
@@ -25,6 +26,8 @@ from ..errors import Conflict, LimitReached, SessionstreamError, Unavailable
 from ..settings import Settings
 from .dialogue import Creation, EndReason
 from .journal import Journal
+from .nodes import Nodes
+from .others import Alone, Others
 from .places import Places
 from .ports import AgentEntry, Message, Service, SessionKey, Storage, StorageError
 from .reader import Reader
@@ -65,7 +68,9 @@ class Hub:
         self.settings = settings
         self.storage = storage
         self.agents = agents
-        self.journal = Journal(storage, slow_commit_ms=settings.slow_commit_ms)
+        sharing = storage.sharing
+        self.others: Others = Nodes(self, sharing) if sharing is not None else Alone()
+        self.journal = Journal(storage, slow_commit_ms=settings.slow_commit_ms, catch_up=self.others.catch_up)
         self.sessions: dict[SessionKey, Session] = {}
         self.streams = Streams(settings.max_streams_per_user)
         self.user_runs: Counter[str] = Counter()
@@ -113,7 +118,7 @@ class Hub:
         """Take nothing new, end the runs with what they have, let every stream say goodbye; all bounded in time."""
         self.is_draining = True
         for session in list(self.sessions.values()):
-            if session.run is not None:
+            if session.run is not None and not session.run.is_foreign:
                 session.run.stop(reason="shutdown")
         ends_at = anyio.current_time() + self.settings.drain_seconds
         half_s = self.settings.drain_seconds / 2  # a storage that hangs must not take the time of the goodbyes
@@ -130,6 +135,7 @@ class Hub:
             # Runs cancelled just now have appended their last events: write them before the file is closed.
             with anyio.move_on_after(self.settings.drain_seconds):
                 await self.journal.flush()
+            await self.others.leave()
         self.is_open = False
         await self.storage.close()
 
@@ -140,6 +146,7 @@ class Hub:
                 await self.storage.open()
                 self.total = await self.storage.count(None)
                 await recover(self)
+                await self.others.join()
                 self.is_open = True
                 self.journal.fault = None
             except StorageError as error:
@@ -148,6 +155,7 @@ class Hub:
                 self.journal.fault = str(error)
                 await anyio.sleep(_OPEN_RETRY_S)
         if self._tasks is not None:
+            self._tasks.start_soon(self.others.run)
             self._tasks.start_soon(self.upkeep.trim_now)  # what was just folded need not be read at the next start
         await self.journal.run()
 
@@ -195,10 +203,16 @@ class Hub:
     async def load(self, session: Session, creation: Creation | None = None) -> bool:
         """Load a session that is held already; say whether it was created just now. Raises as `session` does."""
         self.require_open()
+        timeout_s = self.settings.storage_timeout_seconds
         if session.is_loaded and session.ended is None:
-            return False
-        with reading(self.settings.storage_timeout_seconds):
-            is_new = await session.load(creation, self._place(session.key.user_id))
+            with reading(timeout_s):
+                await self.others.refresh(session)
+            if session.is_loaded and session.ended is None:
+                return False
+        with reading(timeout_s):
+            is_new = await session.load(creation, partial(self._place, session.key.user_id))
+            if session.record.run_id is not None:
+                await self.others.refresh(session)
         if is_new:
             self.total += 1
             self.changed(session)
@@ -275,6 +289,7 @@ class Hub:
         """Raise LimitReached when the user has too many runs, lingering ones included."""
         if self.is_draining:
             raise Unavailable(code="draining", retry_after_s=1)
+        self.others.require_lease()
         limit = self.settings.max_runs_per_user
         if limit and self.user_runs[user_id] >= limit:
             raise LimitReached(code="limit_runs_per_user", retry_after_s=5)
@@ -368,8 +383,12 @@ class Hub:
 
     def changed(self, session: Resident) -> None:
         """Tell the user's list streams that a session changed."""
-        for notice in self.watchers.get(session.key.user_id, ()):
-            notice(session.key)
+        self.notice(session.key)
+
+    def notice(self, key: SessionKey) -> None:
+        """Tell the user's list streams that a session, in memory or not, changed."""
+        for notice in self.watchers.get(key.user_id, ()):
+            notice(key)
 
 
 async def _until(is_done: Callable[[], bool], ends_at: float) -> None:

@@ -40,6 +40,18 @@ class Memo:
         while len(self._recent) > _KEPT:
             self._recent.popitem(last=False)
 
+    def catch_up(self, run: Run | None) -> None:
+        """Forget what other nodes may have changed; `run` is the one that is open now."""
+        self.is_blank = False
+        for message_id, known in list(self._recent.items()):
+            if isinstance(known, Run):
+                if known.last:
+                    self._recent[message_id] = known.as_record()
+            elif known.status == "queued":
+                del self._recent[message_id]
+        if run is not None:
+            self.note(run)
+
     async def find(self, message_id: str, record: SessionRecord, storage: Storage) -> RunRecord | Run | None:
         """Return what a message started, however long ago; None for a new one.
 

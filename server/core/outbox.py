@@ -13,15 +13,24 @@ from typing import Any, Protocol
 
 import orjson
 
-from .ports import Event, Message, RunRecord, SessionRecord, Write
+from ..errors import Unavailable
+from .ports import Event, Message, Part, RunRecord, Write
 
 ENTRY_BYTES = 200  # what an event weighs in the outbox besides its text
+
+
+class Stale(Unavailable):
+    """What was appended was decided on what another node has changed since: decide again."""
 
 
 class LoggedRun(Protocol):
     """What a log knows of a run: where it stands, and what to store at its end."""
 
     run_id: str
+    is_foreign: bool
+    """Whether its agent works on another node, so that nothing here may append to it."""
+    node_id: str
+    """That node."""
     first: int
     """Sequence number of its first event."""
     last: int
@@ -33,6 +42,18 @@ class LoggedRun(Protocol):
 
     def as_record(self) -> RunRecord:
         """Return what is stored of it now."""
+
+    def give_up(self, code: str, detail: str) -> None:
+        """End it as failed, because its events cannot be stored."""
+
+    def lose(self) -> None:
+        """Hear that another node has taken it: nothing it says is stored any more."""
+
+    def follow(self, event: Event) -> None:
+        """Hear what another node said in it."""
+
+    def ended_elsewhere(self, record: RunRecord, messages: list[Message]) -> None:
+        """Hear how another node ended it, and what it added."""
 
 
 @dataclass(slots=True, eq=False)
@@ -89,14 +110,11 @@ def event_size(event: Event) -> int:
         return ENTRY_BYTES  # it cannot be written either, and is dropped when that is tried
 
 
-@dataclass(slots=True)
-class Prepared:
+@dataclass(slots=True, kw_only=True)
+class Prepared(Part):
     """One session's part of a batch: nothing of it is visible before `SessionLog.publish`."""
 
     items: list[Item]
     size: int
-    frames: list[bytes]
-    writes: list[Write]
-    record: SessionRecord
     folded: bool
     """All frames up to the last of these stand in the session's own rows once this is committed."""

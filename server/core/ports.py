@@ -1,16 +1,18 @@
 r"""The two seams: what an agent is, and what a storage promises.
 
 An agent turns a `Turn` into text and AG-UI events. A storage keeps sessions, messages, runs and logs; its one
-write is `commit`, which takes everything or nothing, and is only ever called by the journal, one at a time.
-Reads may run beside it, never on the loop. All times are Unix seconds (float), all text is Unicode, all frames
-are complete SSE frames (`id: <cursor>\ndata: <json>\n\n`) as they go to clients.
+write is `commit`, which takes each session's part whole or not at all, and is only ever called by the journal, one at
+a time. Reads may run beside it, never on the loop. A storage that several nodes share has a `Sharing` besides: it takes
+a part only from a node that knows the session's newest version, and tells the others. All times are Unix seconds
+(float), all text is Unicode, all frames are complete SSE frames (`id: <cursor>\ndata: <json>\n\n`) as they go to
+clients.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Event = dict[str, Any]
 """One AG-UI event as JSON: `{"type": "TEXT_MESSAGE_CONTENT", "messageId": …, "delta": …}`."""
@@ -85,13 +87,29 @@ class StorageError(Exception):
     """The storage cannot take or give anything right now; nothing was half-written. The text is for operators.
 
     `is_transient`: somebody else holds it for a moment; requests wait for that within their timeout. `is_defect`:
-    something in the batch is wrong, not the storage; the rest of the batch would be taken.
+    something in the batch is wrong, not the storage; the rest of the batch would be taken. `is_uncertain`: the answer
+    was lost, so nobody knows whether it was taken; the very same batch must be tried again, which takes nothing twice.
+    `is_full`: there is no room; what ends a run or a session would still be taken.
     """
 
-    def __init__(self, detail: str, *, is_transient: bool = False, is_defect: bool = False) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        is_transient: bool = False,
+        is_defect: bool = False,
+        is_uncertain: bool = False,
+        is_full: bool = False,
+    ) -> None:
         self.is_transient = is_transient
         self.is_defect = is_defect
+        self.is_uncertain = is_uncertain
+        self.is_full = is_full
         super().__init__(detail)
+
+
+class StaleError(StorageError):
+    """Another node committed to the session first: nothing was taken, and the node must catch up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +136,10 @@ class SessionRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, Any] = field(default_factory=dict)
     queue: tuple[Mapping[str, Any], ...] = ()
+    run_id: str | None = None
+    """The open run. Kept by storages that nodes share; elsewhere only memory needs it."""
+    version: int = 0
+    """How many commits a shared storage has taken for the session; given when it is read, never written from here."""
 
     @property
     def key(self) -> SessionKey:
@@ -266,12 +288,73 @@ Write = (
 )
 
 
-@dataclass(slots=True)
-class Batch:
-    """One commit: the frames of all sessions in arrival order, and what else changes with them."""
+@dataclass(slots=True, kw_only=True)
+class Part:
+    """What one session adds to a commit: its frames, which follow each other, and what else changes with them."""
 
+    before: SessionRecord
+    """The session as it was committed last."""
+    record: SessionRecord
+    """The session as this leaves it."""
+    version: int = 0
+    """What the session's version must be for a shared storage to take this; it is one more afterwards."""
+    fence: int = 0
+    """The fence of the open run of `before`, as this node knows it; 0 when none is open."""
     frames: list[bytes] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
+    is_ending: bool = False
+    """Whether it ends a run or the session: taken also when the storage is full."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """One commit: the parts of sessions, one each at most, in arrival order, and writes that belong to none of them."""
+
+    parts: Sequence[Part] = ()
+    writes: Sequence[Write] = ()
+
+
+class Committed(NamedTuple):
+    """What became of a batch: the journal position of its frames, and why parts (by index) were not taken."""
+
+    position: int
+    refused: Mapping[int, StorageError]
+
+
+class Mark(NamedTuple):
+    """Where a node stands in a session. `seq` None: it has nothing of the log yet. `run_id`: its open run."""
+
+    key: SessionKey
+    ref: int
+    epoch: str
+    version: int
+    seq: int | None
+    run_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What happened to a session since a mark."""
+
+    record: SessionRecord
+    run: RunRecord | None
+    """The run that is open now, with `first` set."""
+    fence: int
+    """Its fence; 0 when none is open."""
+    node_id: str
+    """The node that has it."""
+    frames: bytes | None
+    """All frames after the mark's `seq` (when that is None: from the open run's first on); None: not kept any more."""
+    ended: RunRecord | None
+    """What is stored of the mark's run when that is not the open one any more."""
+
+
+class Wake(NamedTuple):
+    """Word of another node's commit. `is_news`: more than frames changed. It may be lost, and come twice."""
+
+    key: SessionKey
+    version: int
+    is_news: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,8 +385,15 @@ class Storage(Protocol):
     async def close(self) -> None:
         """Write nothing more, release everything. Idempotent."""
 
-    async def commit(self, batch: Batch) -> int:
-        """Write all of `batch` or nothing; return the journal position of its frames. Never called twice at once."""
+    @property
+    def sharing(self) -> Sharing | None:
+        """How nodes that share this storage hear of each other; None when only one can have it open."""
+
+    async def commit(self, batch: Batch) -> Committed:
+        """Write every part whole or not at all. Raises when nothing was taken. Never called twice at once.
+
+        A storage of one node takes all or nothing; a shared one may refuse single parts.
+        """
 
     async def probe(self) -> None:
         """Do what a commit needs and raise if it would fail: the disk takes writes, the file is sound."""
@@ -311,8 +401,8 @@ class Storage(Protocol):
     async def renew_epochs(self) -> bool:
         """Give every log a new name if its newest events may be missing; say whether that was so."""
 
-    def new_ref(self) -> int:
-        """Return a reference no session had before."""
+    def new_ref(self, key: SessionKey) -> int:
+        """Return the reference for a session that is created: no other has it."""
 
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return what a crash left: sessions with an open run, unfolded frames, or a waiting queue."""
@@ -351,3 +441,47 @@ class Storage(Protocol):
 
     async def stats(self, user_id: str | None) -> dict[str, Any]:
         """Return totals for a user, or for everybody."""
+
+
+class Sharing(Protocol):
+    """What nodes that share a storage know of each other. Every method may raise `StorageError`."""
+
+    @property
+    def node_id(self) -> str:
+        """This process: letters and digits, never used before."""
+
+    async def changes(self, marks: Sequence[Mark]) -> Sequence[Change | Tombstone | Literal["same", "absent"]]:
+        """Return what happened since each mark: the session changed, ended, is the same, or is not there (any more)."""
+
+    async def seize(self, ref: int, run_id: str) -> bool:
+        """Take an open run from whoever has it: its fence grows, appends under the old one are refused from now on.
+
+        Returns False when the run is not open any more.
+        """
+
+    async def hold(self, ref: int, seconds: float) -> None:
+        """Let no other node commit to a session for so long, or until this one has: who lost often gets a turn."""
+
+    async def renew_lease(self, ttl_s: float) -> None:
+        """Say that this node lives, for as long as that."""
+
+    async def drop_lease(self) -> None:
+        """Say that this node has left, with all its runs ended."""
+
+    async def lapsed(self) -> Mapping[str, Sequence[SessionKey]]:
+        """Return the nodes whose lease is over, each with the sessions in which it may have left a run open."""
+
+    async def forget_node(self, node_id: str) -> None:
+        """Forget a node whose lease is over and whose runs are ended."""
+
+    async def waiting(self) -> Sequence[SessionKey]:
+        """Return sessions in which messages wait."""
+
+    async def keep(self, keys: Sequence[SessionKey]) -> None:
+        """Count these sessions as in use now: they must not expire before their whole timeout has gone by once more."""
+
+    def wakes(self) -> AsyncIterator[Sequence[Wake]]:
+        """Yield word of other nodes' commits as it comes. An empty one says that earlier ones may have been lost.
+
+        Ends with StorageError when the connection does; the caller listens again.
+        """

@@ -10,7 +10,7 @@ from ..errors import NotFound
 from ..ids import new_id
 from .events import rfc3339
 from .ports import RunRecord
-from .run import Question
+from .question import Question
 
 Waiting = Mapping[str, Any]
 """One waiting message, with all that its run will need."""

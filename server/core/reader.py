@@ -30,12 +30,13 @@ _CHUNK_BYTES: Final = 256 << 10  # what one cold read takes from the storage
 class Reader:
     """An async source of chunks of whole frames. Use it inside `Hub.attach`, from one task."""
 
-    __slots__ = ("_position", "_session", "_storage", "_timeout_minutes", "_waiter")
+    __slots__ = ("_epoch", "_position", "_session", "_storage", "_timeout_minutes", "_waiter")
 
     def __init__(self, session: Session, storage: Storage, timeout_minutes: float) -> None:
         self._session = session
         self._storage = storage
         self._timeout_minutes = timeout_minutes
+        self._epoch = ""
         self._position = -1
         self._waiter: asyncio.Future[None] | None = None
 
@@ -64,6 +65,7 @@ class Reader:
             return await self._snapshot(resumed=None)
         cursor = parse_cursor(cursor_text or "")
         log = self._session.live
+        self._epoch = log.record.epoch
         if cursor is None or cursor.epoch != log.record.epoch or cursor.seq > log.ring.last:
             return await self._snapshot(resumed=False)
         self._position = cursor.seq
@@ -74,6 +76,7 @@ class Reader:
 
     def begin_at(self, seq: int) -> None:
         """Take a place that is known to be kept: just before a run that was started by the caller."""
+        self._epoch = self._session.record.epoch
         self._position = seq
 
     async def take(self, until: int | None = None) -> bytes | None:
@@ -85,7 +88,8 @@ class Reader:
             StorageError: they must come from the storage, which does not answer now.
         """
         log = self._session.log
-        assert log is not None
+        if log is None or log.record.epoch != self._epoch:
+            return None  # the storage lost it, or its end
         if self._position == log.ring.last:
             return b""
         chunk = log.ring.take(self._position, until)
@@ -124,7 +128,7 @@ class Reader:
 
     async def _snapshot(self, *, resumed: bool | None) -> bytes:
         snapshot = await take_snapshot(self._session, self._storage, self._timeout_minutes)
-        self._position = snapshot.cursor.seq
+        self._epoch, self._position = snapshot.cursor
         encode = partial(snapshot.as_frames, resumed=resumed, now=time.time())
         if len(snapshot.messages) < _LARGE_SNAPSHOT:
             return encode()

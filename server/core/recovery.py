@@ -17,8 +17,9 @@ from .grammar import Grammar
 from .journal import Journal
 from .outbox import Entry
 from .ports import OpenRun, RunRecord, SessionKey, SessionRecord
+from .question import Question, RunLimits
 from .resident import Node
-from .run import Question, Run, RunLimits
+from .run import Run
 from .session import Session
 from .sessionlog import SessionLog
 from .transcript import Transcript

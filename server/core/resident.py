@@ -11,20 +11,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any, Protocol
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from ..errors import Gone, NotFound
+from ..errors import Gone, NotFound, Unavailable
 from ..ids import new_id
 from ..settings import Settings
 from . import events
 from .dialogue import Creation
-from .outbox import Entry
+from .outbox import Entry, Stale
 from .ports import AgentEntry, Event, SessionKey, SessionRecord, Storage, Tombstone, Write
 from .reading import reading
 from .run import Run
 from .sessionlog import SessionLog
+
+if TYPE_CHECKING:
+    from .others import Others
+
+_ATTEMPTS: Final = 20
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
 class Node(Protocol):
@@ -32,6 +40,10 @@ class Node(Protocol):
 
     settings: Settings
     storage: Storage
+
+    @property
+    def others(self) -> Others:
+        """The nodes that share its storage."""
 
     def submit(self, log: SessionLog) -> None:
         """Tell the journal that a log has something to commit."""
@@ -50,6 +62,23 @@ class Node(Protocol):
 
     def changed(self, session: Resident) -> None:
         """The session's record or run changed."""
+
+
+def decided_anew(
+    change: Callable[Concatenate[Any, _Given], Coroutine[Any, Any, _Result]],
+) -> Callable[Concatenate[Any, _Given], Coroutine[Any, Any, _Result]]:
+    """Make a transition begin again when another node changed the session before it was committed."""
+
+    @wraps(change)
+    async def again(session: Any, /, *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await change(session, *args, **kwargs)
+            except Stale:
+                await session.catch_up(attempt)
+        raise Unavailable("the session changes faster than it can be changed", retry_after_s=1)
+
+    return again
 
 
 class Resident:
@@ -126,12 +155,17 @@ class Resident:
             return False
         if self.log is None or self.ended is not None:
             return True
+        if self.log.is_shared and (self.log.run is None or self.log.run.is_foreign):
+            return self.log.is_settled
         return self.log.is_settled and self.log.run is None and not self.log.record.queue
 
     # --- loading
 
-    async def load(self, creation: Creation | None, place: AbstractAsyncContextManager[None] | None = None) -> bool:
-        """Make sure that the session is in memory; say whether it was created just now, within `place`.
+    @decided_anew
+    async def load(
+        self, creation: Creation | None, place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    ) -> bool:
+        """Make sure that the session is in memory; say whether it was created just now, within a `place`.
 
         Raises:
             NotFound: it does not exist and there is no `creation`.
@@ -154,7 +188,7 @@ class Resident:
                 return False
             if creation is None:
                 raise NotFound
-            async with place or nullcontext():
+            async with place():
                 await self._create(creation)
             return True
 
@@ -164,7 +198,12 @@ class Resident:
         return self._use(record)
 
     def _use(self, record: SessionRecord) -> SessionLog:
-        log = SessionLog(record, self._node.submit, ring_bytes=self._node.settings.ring_bytes)
+        log = SessionLog(
+            record,
+            self._node.submit,
+            ring_bytes=self._node.settings.ring_bytes,
+            is_shared=self._node.storage.sharing is not None,
+        )
         log.on_change = self._on_change
         self.log = log
         return log
@@ -190,7 +229,7 @@ class Resident:
         """Hear that the active run is over and committed."""
 
     async def _create(self, creation: Creation) -> None:
-        record = creation.as_record(self.key, self._node.storage.new_ref(), time.time())
+        record = creation.as_record(self.key, self._node.storage.new_ref(self.key), time.time())
         self._use(record)
         try:
             await self._commit(Entry(writes=creation.writes(record)))
@@ -198,6 +237,31 @@ class Resident:
             self.log = None
             raise
         self.is_loaded = True
+
+    # --- other nodes
+
+    def followed(self) -> None:
+        """The log took up what other nodes committed."""
+        self._tail = self.run
+
+    async def catch_up(self, attempt: int) -> None:
+        """Learn what other nodes changed, before a change that lost to them is tried again."""
+        if not self.is_loaded:
+            return  # it was created elsewhere: the next attempt loads it
+        with reading(self._node.settings.storage_timeout_seconds):
+            await self._node.others.take_turn(self, attempt)
+
+    def vanish(self) -> None:
+        """The storage has lost it, with all it held: streams end, and who comes back begins anew."""
+        log, self.log, self.is_loaded, self._tail = self.live, None, False, None
+        log.on_change = None
+        log.leave(Stale(retry_after_s=1))
+
+    def bury(self, tombstone: Tombstone) -> None:
+        """Another node ended it: streams say goodbye."""
+        self.ended, self._tail = tombstone, None
+        if self.log is not None:
+            self.log.leave(Gone(code=f"session_{tombstone.reason}"))
 
     # --- changing
 
@@ -225,6 +289,7 @@ class Resident:
             settled.exception()  # looked at: who waited for it was told already
         self.lock.release()
 
+    @decided_anew
     async def change(self, fields: Mapping[str, Any]) -> SessionRecord:
         """Replace fields of the record (title, persona, agent, config, metadata) and tell every stream."""
         async with self.transition():
@@ -256,7 +321,7 @@ class Resident:
 
     def _wrapped(self, news: Sequence[Event], run_id: str, when: float) -> Sequence[Event]:
         """Wrap events in a housekeeping run of their own, unless a run is open that can carry them."""
-        is_open = self._tail is not None and not self._tail.is_over
+        is_open = self._tail is not None and self._tail.is_open
         return news if is_open else events.housekeeping(self.key.session_id, run_id, when, news)
 
     async def _commit(self, entry: Entry) -> None:

@@ -6,6 +6,9 @@ agent yields afterwards is dropped. A stop does not wait for the agent to notice
 task is cancelled, and cancelled again while it ignores that.
 
     running ── end("finished" | "interrupted" | "failed") ──▶ over      (appended, then committed)
+
+A *foreign* run is one whose agent works on another node: it is followed here, and may be taken over and ended here. A
+run of ours that another node took becomes foreign: its agent is cancelled, and the other node says how it ended.
 """
 
 from __future__ import annotations
@@ -15,8 +18,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, cast
 
 import orjson
 
@@ -26,6 +28,7 @@ from . import events
 from .grammar import Grammar, check_state, checked_usage, patched
 from .outbox import Entry
 from .ports import AgentEntry, Event, Message, RunRecord, StorageError, Turn
+from .question import Question, RunLimits, Status
 from .sessionlog import SessionLog
 from .text import MAX_DELTA_CHARS, Mender, mended, pieces
 from .transcript import Transcript
@@ -33,32 +36,8 @@ from .yielded import closable, encoded, ids_of, moved_to_artifacts
 
 _log = logging.getLogger("sessionstream.run")
 
-Status = Literal["queued", "running", "finished", "interrupted", "failed"]
-
 _MAX_EVENT_BYTES: Final = 4 << 20  # an official client gives up on a frame of more than 10 MiB
 _PIECES_PER_TURN: Final = 16  # an agent that never waits must let the loop breathe, and the journal batch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What a POST asks for: the message and how to answer it."""
-
-    message: str
-    message_id: str
-    digest: bytes
-    role: Literal["user", "system"] = "user"
-    persona: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunLimits:
-    """Bounds of one run; 0 seconds mean no limit."""
-
-    timeout_s: float
-    grace_s: float
-    max_bytes: int
-    pending_bytes: int
 
 
 class Run:
@@ -87,6 +66,13 @@ class Run:
         """The entry that ends the run, once it is appended."""
         self.is_lingering = False
         """Over, but the agent has not let go yet."""
+        self.is_foreign = False
+        """Its agent works on another node."""
+        self.is_lost = False
+        """Another node is to end it."""
+        self.node_id = ""
+        """The node that has it, when that is not ours."""
+        self._done: asyncio.Future[None] | None = None
         self._log = log
         self._agent = agent
         self._limits = limits
@@ -109,6 +95,11 @@ class Run:
     def is_over(self) -> bool:
         """Whether the last event is appended; what the agent yields now is dropped."""
         return self.closing is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is appended now stands inside it: its last event is not appended, here or anywhere we know."""
+        return not self.last and (self.closing is None or self.is_lost)
 
     def as_record(self) -> RunRecord:
         """Return what is stored of the run now."""
@@ -143,6 +134,45 @@ class Run:
             if event["type"] == "TEXT_MESSAGE_START" and "metadata" in event:
                 self._marks[event["messageId"]] = event["metadata"]
 
+    # --- other nodes
+
+    def follow(self, event: Event) -> None:
+        """Hear what was said in it on the node that has it."""
+        if not self.is_foreign:
+            return  # what others put into a run of ours (a new title) is nothing that its end has to close
+        self._grammar.follow(event)
+        if event["type"] == "TEXT_MESSAGE_START" and "metadata" in event:
+            self._marks[event["messageId"]] = event["metadata"]
+
+    def lose(self) -> None:
+        """Another node took it: the agent is cancelled, and what it says is dropped. The other node will end it."""
+        self.is_foreign = self.is_lost = True
+        if self.closing is None:
+            self.closing = Entry(done=asyncio.get_running_loop().create_future())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._cancel_agent()
+
+    def ended_elsewhere(self, record: RunRecord, messages: list[Message]) -> None:
+        """Another node wrote its last event: tell everybody who waits for that here."""
+        self.lose()
+        assert self.closing is not None
+        assert record.status != "queued"
+        self.status, self.code = cast("Status", record.status), record.code
+        self.ended_at, self.usage = record.ended_at, list(map(dict, record.usage))
+        self.last, self.messages = record.last, messages
+        self.closing.settle()
+
+    def regain(self) -> None:
+        """It was seized for this node: it may be ended here, whoever was to end it before."""
+        if self.is_lost and self.closing is not None:
+            self._done, self.closing = self.closing.done, None
+        self.is_lost = False
+
+    def give_up(self, code: str, detail: str) -> None:
+        """End it as failed, because what it says cannot be stored."""
+        self.stop("failed", code=code, detail=detail)
+
     # --- ending
 
     def end(self, status: Status, *, code: str | None = None, detail: str = "", reason: str | None = None) -> bool:
@@ -163,7 +193,7 @@ class Run:
             change={"last_activity": self.ended_at},
             closes=self,
             required=True,
-            done=asyncio.get_running_loop().create_future(),
+            done=self._done or asyncio.get_running_loop().create_future(),
         )
         self._log.append(self.closing)
         if self._timer is not None:

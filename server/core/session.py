@@ -11,8 +11,8 @@ all when there is a run to stop: `Run.end` decides.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
 
 from ..errors import Conflict, LimitReached, Unavailable
@@ -22,9 +22,10 @@ from .dialogue import Accepted, Creation, EndReason, OnBusy, Outcome, Receipt
 from .memo import Memo, intent_to_stop, is_intent, of_no_run
 from .outbox import Entry
 from .ports import EndSession, Event, RunRecord, SaveRun, SessionKey, SessionRecord, Tombstone
+from .question import Question, RunLimits
 from .reading import reading
-from .resident import Node, Resident
-from .run import Question, Run, RunLimits
+from .resident import Node, Resident, decided_anew
+from .run import Run
 from .text import pieces
 
 _TITLE_CHARS: Final = 60
@@ -43,15 +44,23 @@ class Session(Resident):
         # Its record, not the run: that would keep all it said in memory.
         self.memo.note(run.as_record())
 
-    async def load(self, creation: Creation | None, place: AbstractAsyncContextManager[None] | None = None) -> bool:
+    async def load(
+        self, creation: Creation | None, place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    ) -> bool:
         """Make sure that the session is in memory, as `Resident.load`."""
         is_new = await super().load(creation, place)
         if is_new and creation is not None and not creation.messages:
             self.memo.is_blank = True
         return is_new
 
+    def followed(self) -> None:
+        """The log took up what other nodes committed."""
+        super().followed()
+        self.memo.catch_up(self.run)
+
     # --- messages
 
+    @decided_anew
     async def ask(self, question: Question, *, agent: str | None, on_busy: OnBusy) -> Accepted:
         """Take a user's message: start a run, or queue it, or stop the active run first.
 
@@ -77,6 +86,7 @@ class Session(Resident):
             run = await self._begin(question, agent or log.record.agent, ())
             return self._accepted(run)
 
+    @decided_anew
     async def tell(self, text: str, message_id: str, digest: bytes) -> Accepted:
         """Put a system message into the transcript; the agent sees it from the next run on."""
         async with self.transition():
@@ -85,7 +95,7 @@ class Session(Resident):
             if known is not None:
                 return self._repeated(known, digest)
             now = time.time()
-            is_inside = self._tail is not None and not self._tail.is_over
+            is_inside = self._tail is not None and self._tail.is_open
             run_id = self._tail.run_id if self._tail and is_inside else f"{events.SYNC_PREFIX}{new_id()}"
             record = RunRecord(
                 run_id=f"{events.SYNC_PREFIX}{message_id}",
@@ -107,16 +117,28 @@ class Session(Resident):
             )
             return Accepted(run_id=run_id, message_id=message_id, status="finished", cursor=log.cursor)
 
+    @decided_anew
     async def interrupt(self, run_id: str | None, message_id: str | None) -> Receipt:
         """Stop the active run, or make sure that a message which has not started never does. Idempotent."""
         run = self.run
-        if run is not None and run_id in (None, run.run_id) and message_id in (None, run.question.message_id):
+        is_meant = run is not None and run_id in (None, run.run_id) and message_id in (None, run.question.message_id)
+        if run is not None and is_meant and not run.is_foreign:
             return await self._stop(run)
         async with self.transition():
             return await self._forestall(run_id, message_id)
 
-    async def _stop(self, run: Run) -> Receipt:
-        is_ours = run.stop()
+    @decided_anew
+    async def end_orphan(self, node_id: str) -> None:
+        """End the run that a dead node left open, if it did."""
+        async with self.transition():
+            if self.run is not None and self.run.is_foreign and self.run.node_id == node_id:
+                await self._stop(self.run, reason="node_lost")
+
+    async def _stop(self, run: Run, reason: str | None = None) -> Receipt:
+        if run.is_foreign:
+            with reading(self._node.settings.storage_timeout_seconds):
+                await self._node.others.take_over(self, run)
+        is_ours = run.stop(reason=reason)
         assert run.closing is not None
         # Also who lost the race waits: the receipt must not precede the terminal event.
         await self.live.committed(run.closing, timeout_s=self._node.settings.storage_timeout_seconds)
@@ -150,6 +172,7 @@ class Session(Resident):
 
     # --- the queue
 
+    @decided_anew
     async def start_next(self) -> None:
         """Start the first queued message if nothing runs. Called by the hub when a run ended, and after a restart."""
         async with self.transition():
@@ -164,6 +187,7 @@ class Session(Resident):
             operations = [{"op": "remove", "path": "/queue/0"}]
             await self._begin(question, waiting["agent"], operations, rest=rest, run_id=waiting["run_id"])
 
+    @decided_anew
     async def edit_queue(
         self, message_id: str, *, message: str | None, position: int | None
     ) -> Sequence[Mapping[str, Any]]:
@@ -173,6 +197,7 @@ class Session(Resident):
             await self._save_queue(changed, ())
             return self.record.queue
 
+    @decided_anew
     async def remove_queued(self, message_id: str) -> Sequence[Mapping[str, Any]]:
         """Take a waiting message back; return the queue."""
         async with self.transition():
@@ -216,6 +241,7 @@ class Session(Resident):
 
     # --- clearing and ending
 
+    @decided_anew
     async def clear(self) -> SessionRecord:
         """Remove all messages, here, in the storage and in every client; stop what runs."""
         async with self.transition():
@@ -232,6 +258,7 @@ class Session(Resident):
             await self._commit(entry)
             return self.record
 
+    @decided_anew
     async def end(self, reason: EndReason, *, idle_since: float | None = None) -> bool:
         """End the session: stop its run, remove everything of it, let its streams say goodbye.
 
@@ -282,7 +309,6 @@ class Session(Resident):
         entry = Entry(
             opening,
             change=change,
-            writes=[SaveRun(log.record.ref, run.as_record())],
             opens=run,
             on_commit=lambda: self._began(run),
             on_drop=lambda: self._let_go(run),

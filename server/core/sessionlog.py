@@ -6,13 +6,15 @@ run, the record. `prepare` turns the outbox into frames and writes without chang
 makes them visible after the commit; `take_back` undoes `prepare`. Only the journal calls these three.
 
 When no run is open, everything stands in the session's own rows and the journal is not needed for it: an ended run is
-folded (its messages, its frames) in the commit that ends it.
+folded (its messages, its frames) in the commit that ends it. A storage that nodes share has no journal: everything
+stands in the session's rows at once, and what other nodes commit is taken up by `follow`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
@@ -20,13 +22,10 @@ import anyio
 from ..errors import SessionstreamError, Unavailable
 from ..ids import Cursor
 from . import events
+from .events import body_of, seq_of, split_whole
 from .fold import Fold
-from .outbox import ENTRY_BYTES, Entry, Item, LoggedRun, Prepared, event_size
-from .ports import (
-    EndSession,
-    Event,
-    SessionRecord,
-)
+from .outbox import ENTRY_BYTES, Entry, Item, LoggedRun, Prepared, Stale, event_size
+from .ports import Change, EndSession, Event, RunRecord, SessionRecord
 from .ring import Ring
 from .transcript import Transcript
 
@@ -41,8 +40,11 @@ class SessionLog:
         "_room",
         "_submit",
         "artifacts",
+        "fence",
         "fold_version",
         "is_buried",
+        "is_in_flight",
+        "is_shared",
         "journal_position",
         "on_change",
         "pending_bytes",
@@ -51,9 +53,12 @@ class SessionLog:
         "ring",
         "run",
         "transcript",
+        "version",
     )
 
-    def __init__(self, record: SessionRecord, submit: Callable[[SessionLog], None], *, ring_bytes: int) -> None:
+    def __init__(
+        self, record: SessionRecord, submit: Callable[[SessionLog], None], *, ring_bytes: int, is_shared: bool = False
+    ) -> None:
         self.record = record
         self.ring = Ring(record.seq)
         self.run: LoggedRun | None = None
@@ -68,6 +73,14 @@ class SessionLog:
         """The journal is needed from here on for this session."""
         self.is_buried = False
         """Whether the storage has nothing of it any more: whatever was appended meanwhile must not come back."""
+        self.is_shared = is_shared
+        """Whether other nodes write this log too."""
+        self.version = record.version
+        """How many commits it has seen."""
+        self.fence = 0
+        """That of the open run, 0 when none is."""
+        self.is_in_flight = False
+        """Whether a part of it is being committed: what is read of it meanwhile may be that part."""
         self.pending_bytes = 0
         self.readers: set[Callable[[], None]] = set()
         """Called after each publish."""
@@ -146,6 +159,81 @@ class SessionLog:
             self._room.append(waiter)
             await waiter
 
+    # --- what other nodes commit
+
+    def follow(self, change: Change, foreign: Callable[[RunRecord], LoggedRun]) -> None:
+        """Take up a change. `foreign` makes the run that another node has opened.
+
+        What was appended here and is not committed yet was decided on less than is known now: requests are told so, and
+        decide again; what a run of ours said stays, unless the run is not ours any more.
+        """
+        frames = split_whole(change.frames or b"")
+        if change.record.epoch == self.record.epoch and self._follows(frames):
+            self.ring.extend(frames)
+        else:
+            self.ring = Ring(seq_of(frames[0]) - 1 if frames else change.record.seq)
+            self.ring.extend(frames)
+            self.transcript = None
+        self.ring.spilled = self.ring.last
+        if (change.record.message_count, change.record.run_id) != (self.record.message_count, self.record.run_id):
+            self.fold_version += 1
+        self.record, self.version = change.record, change.record.version
+        self._follow_run(change, frames, foreign)
+        self._refuse(self._outbox, Stale())
+        self.fence = change.fence
+        if self.run is None or self.run.is_foreign:
+            self.artifacts = dict(change.record.artifacts)
+            self._forget_run()
+        self._bound_ring()
+        self._wake()
+
+    def _follows(self, frames: Sequence[bytes]) -> bool:
+        return not frames or seq_of(frames[0]) == self.ring.last + 1
+
+    def _follow_run(self, change: Change, frames: list[bytes], foreign: Callable[[RunRecord], LoggedRun]) -> None:
+        before, now = self.run, change.run
+        if before is not None and (now is None or now.run_id != before.run_id):
+            self._end_followed(before, change.ended, frames)
+        if now is None:
+            self.run = self.transcript = None
+            return
+        if self.run is None:
+            self.run, self.transcript = foreign(now), Transcript()
+        elif change.fence != self.fence:
+            self.run.lose()
+        self.run.node_id = change.node_id
+        if self.transcript is None:
+            self.transcript = Transcript()
+        for frame in frames:
+            if seq_of(frame) >= now.first:
+                event = body_of(frame)
+                self.transcript.apply(event)
+                self.run.follow(event)
+
+    def _end_followed(self, run: LoggedRun, record: RunRecord | None, frames: list[bytes]) -> None:
+        record = record or dataclasses.replace(run.as_record(), status="interrupted", last=self.ring.last)
+        transcript = self.transcript or Transcript()
+        for frame in frames:
+            if seq_of(frame) <= record.last:
+                transcript.apply(body_of(frame))
+        run.ended_elsewhere(record, transcript.messages())
+        self.run = self.transcript = None
+
+    def _forget_run(self) -> None:
+        """Drop what is left of a run that is not ours (any more): its last events were written by another node."""
+        self._drop([item for item in self._outbox if not isinstance(item, Entry) or item.required])
+
+    def leave(self, refusal: SessionstreamError) -> None:
+        """Drop everything that waits: the session is not there any more."""
+        self.is_buried = True
+        if self.run is not None:
+            self.run.lose()
+        items, self._outbox, self.pending_bytes = self._outbox, [], 0
+        for item in items:
+            if isinstance(item, Entry):
+                item.settle(refusal)
+        self._wake()
+
     # --- the commit between the sides
 
     def prepare(self) -> Prepared:
@@ -153,12 +241,27 @@ class SessionLog:
         items = self._outbox
         if self.is_buried:
             self._outbox = []
-            return Prepared(items, self.pending_bytes, [], [], self.record, folded=True)
+            return Prepared(
+                before=self.record, record=self.record, items=items, size=self.pending_bytes, folded=True, version=-1
+            )
         fold = Fold(self.record, self.ring, self.run, self.transcript)
         for item in items:
             fold.take(item)
+        writes = fold.finish()
         self._outbox = []
-        return Prepared(items, self.pending_bytes, fold.frames, fold.finish(), fold.record, fold.is_folded)
+        self.is_in_flight = True
+        return Prepared(
+            before=self.record,
+            record=fold.record,
+            version=self.version,
+            fence=self.fence,
+            frames=fold.frames,
+            writes=writes,
+            is_ending=fold.is_ending,
+            items=items,
+            size=self.pending_bytes,
+            folded=fold.is_folded,
+        )
 
     def discard(self) -> None:
         """Drop an outbox that cannot be prepared, and fail who waits for it."""
@@ -167,6 +270,7 @@ class SessionLog:
 
     def reject(self, part: Prepared) -> None:
         """Drop a part that the storage refuses for what is in it, and fail who waits for it."""
+        self.is_in_flight = False
         self.pending_bytes -= part.size
         self._fail(part.items)
 
@@ -186,24 +290,41 @@ class SessionLog:
 
         With a refusal, what is not required fails to its caller; without one everything waits for another try.
         """
-        dropped = [item for item in part.items if isinstance(item, Entry) and not item.required and refusal is not None]
-        self._outbox = [item for item in part.items if item not in dropped] + self._outbox
-        for entry in dropped:
-            self.pending_bytes -= ENTRY_BYTES + entry.size()
+        self.is_in_flight = False
+        self._outbox = part.items + self._outbox
+        if refusal is not None:
+            self._refuse(part.items, refusal)
+        return bool(self._outbox)
+
+    def _refuse(self, items: Sequence[Item], refusal: SessionstreamError) -> None:
+        """Drop what is not required of `items` from the outbox, and fail who waits for it."""
+        dropped = [item for item in items if isinstance(item, Entry) and not item.required]
+        self._drop(dropped)
         for entry in dropped:
             entry.settle(refusal)
-        return bool(self._outbox)
+
+    def _drop(self, items: Sequence[Item]) -> None:
+        gone = {id(item) for item in items}
+        self._outbox = [item for item in self._outbox if id(item) not in gone]
+        for item in items:
+            self.pending_bytes -= ENTRY_BYTES + item.size() if isinstance(item, Entry) else event_size(item)
+        if not self._outbox and not self.is_in_flight:
+            self.pending_bytes = 0  # merged deltas weigh less than they did one by one
 
     def publish(self, part: Prepared, position: int) -> None:
         """Make a committed part visible and wake everybody who waits for it."""
+        self.is_in_flight = False
         changed = part.record is not self.record
+        if part.record.run_id != self.record.run_id:
+            self.fence = part.version + 1 if part.record.run_id is not None else 0
+        self.version += 1
         self.record = part.record
         self.is_buried = self.is_buried or any(isinstance(write, EndSession) for write in part.writes)
         self.ring.extend(part.frames)
         self.pending_bytes -= part.size
         for item in part.items:
             changed = self._apply(item) or changed
-        if part.folded:
+        if part.folded or self.is_shared:
             self.ring.spilled = self.ring.last
             self.journal_position = None
         elif self.journal_position is None and part.frames:

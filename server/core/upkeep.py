@@ -119,7 +119,7 @@ class Upkeep:
     def _is_in_use(self, record: SessionRecord) -> bool:
         session = self._hub.sessions.get(record.key)
         if session is None or session.log is None:
-            return bool(record.queue)
+            return bool(record.queue or record.run_id)
         return bool(session.pins or session.streams or session.log.run or session.log.record.queue)
 
     async def _expire(self, record: SessionRecord, timeout_s: float) -> None:

@@ -24,11 +24,13 @@ from typing import Any, Final
 
 from ..core.ports import (
     Batch,
+    Committed,
+    SessionKey,
     StorageError,
 )
 from .reads import SqliteReads
 from .schema import migrate
-from .writes import HANDLERS, is_heavy
+from .writes import HANDLERS, all_writes, is_heavy
 
 _log = logging.getLogger("sessionstream.sqlite")
 
@@ -41,6 +43,8 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 class SqliteStorage(SqliteReads):
     """The storage port on one file. One process may have it open at a time."""
+
+    sharing = None
 
     def __init__(self, folder: Path, *, durability: str) -> None:
         super().__init__(folder / FILE_NAME)
@@ -76,12 +80,12 @@ class SqliteStorage(SqliteReads):
         self._writer_thread.shutdown(wait=False)
         self._checkpoint_thread.shutdown(wait=False)
 
-    def new_ref(self) -> int:
+    def new_ref(self, key: SessionKey) -> int:
         """Return the next free session reference."""
         self._next_ref += 1
         return self._next_ref
 
-    async def commit(self, batch: Batch) -> int:
+    async def commit(self, batch: Batch) -> Committed:
         """Write the whole batch in one transaction."""
         if self._is_closed:
             raise StorageError("the storage is closed")
@@ -90,12 +94,13 @@ class SqliteStorage(SqliteReads):
         is_slow = self._is_full or is_heavy(batch)
         position = await self._in_writer_thread(self._commit, batch) if is_slow else self._commit(batch)
         # A commit writes whole pages: what is counted is about what the WAL grows by.
-        size = sum(map(len, batch.frames)) + _PAGE_BYTES * (3 + 2 * len(batch.writes))
+        size = sum(_PAGE_BYTES * 2 * len(part.writes) + sum(map(len, part.frames)) for part in batch.parts)
+        size += _PAGE_BYTES * (3 + 2 * len(batch.writes))
         self._wal_bytes += size
         self._unchecked_bytes += size
         if self._unchecked_bytes > _CHECKPOINT_BYTES and (self._checkpoint is None or self._checkpoint.done()):
             self._start_checkpoint()
-        return position
+        return Committed(position, {})
 
     def _start_checkpoint(self) -> None:
         self._unchecked_bytes = 0
@@ -219,10 +224,10 @@ class SqliteStorage(SqliteReads):
         try:
             writer = self._writer or self._connect()
             writer.execute("BEGIN IMMEDIATE")
-            position = self._append(writer, batch.frames)
-            for write in batch.writes:
+            position = self._append(writer, [frame for part in batch.parts for frame in part.frames])
+            for write in all_writes(batch):
                 HANDLERS[type(write)](writer, write)
-            if not batch.frames and not batch.writes:
+            if not batch.parts and not batch.writes:
                 # A commit of nothing is a probe: only a real write meets a full disk.
                 writer.execute("INSERT OR REPLACE INTO meta VALUES ('probed', ?)", (repr(time.time()),))
             writer.execute("COMMIT")

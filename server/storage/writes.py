@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from typing import Any, Final
 
 from ..core.ports import (
@@ -25,10 +26,17 @@ _HEAVY_BYTES: Final = 1 << 20
 _HEAVY_MESSAGES: Final = 50  # to tokenise, or to forget, for the search index: some milliseconds
 
 
+def all_writes(batch: Batch) -> Iterator[Write]:
+    """Yield what a batch writes besides frames, in order."""
+    for part in batch.parts:
+        yield from part.writes
+    yield from batch.writes
+
+
 def is_heavy(batch: Batch) -> bool:
     """Whether a commit takes so long that it belongs in a thread: an import, the end of a long session."""
-    size = sum(map(len, batch.frames))
-    for write in batch.writes:
+    size = sum(len(frame) for part in batch.parts for frame in part.frames)
+    for write in all_writes(batch):
         size += _weight(write)
         if size >= _HEAVY_BYTES:
             return True

@@ -10,6 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from server.core.journal import Journal
+from server.core.others import Alone
 from server.core.outbox import Entry
 from server.core.ports import EndSession, SaveSession, Tombstone
 from server.core.sessionlog import SessionLog
@@ -28,7 +29,7 @@ NEWS = {"type": "CUSTOM", "name": "n", "value": 1}
 
 def journal_of(folder: Path) -> tuple[SwitchedStorage, Journal]:
     storage = SwitchedStorage(folder)
-    return storage, Journal(storage, slow_commit_ms=1e9)
+    return storage, Journal(storage, slow_commit_ms=1e9, catch_up=Alone().catch_up)
 
 
 def log_of(journal: Journal, ref: int = 1) -> SessionLog:
@@ -49,7 +50,7 @@ async def test_all_that_waits_is_one_batch(tmp_path: Path) -> None:
 
     assert [log.cursor.seq for log in logs] == [1, 1, 1]
     assert (journal.commits, journal.is_empty, len(storage.batches)) == (1, True, 1)
-    assert len(storage.batches[0].frames) == 3
+    assert [len(part.frames) for part in storage.batches[0].parts] == [1, 1, 1]
     await storage.close()
 
 
@@ -172,7 +173,7 @@ async def test_what_cannot_be_written_stops_its_own_session_only(tmp_path: Path)
 async def test_a_commit_in_flight_is_not_cut_off(tmp_path: Path, durability: str) -> None:
     """Half-known is worse than late: who cancels the journal waits for what was begun, and nothing is written twice."""
     storage = SwitchedStorage(tmp_path, durability=durability)
-    journal = Journal(storage, slow_commit_ms=1e9)
+    journal = Journal(storage, slow_commit_ms=1e9, catch_up=Alone().catch_up)
     await storage.open()
     log = log_of(journal)
     gate = storage.after = anyio.Event()
@@ -373,8 +374,9 @@ async def test_the_health_of_the_storage_is_that_of_a_real_write(tmp_path: Path)
 
 async def test_slow_commits_are_counted(tmp_path: Path) -> None:
     storage = SwitchedStorage(tmp_path)
-    journal = Journal(storage, slow_commit_ms=0)
+    journal = Journal(storage, slow_commit_ms=0, catch_up=Alone().catch_up)
     await storage.open()
+    log_of(journal, 1)
     await journal.flush()
 
     assert journal.slow_commits == 1

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from server.core import queue
-from server.core.run import Question
+from server.core.question import Question
 from server.errors import Conflict, LimitReached, NotFound, Unavailable
 from tests.support.agents import Puppet, saying
 from tests.support.client import Client

@@ -22,7 +22,7 @@ import anyio.lowlevel
 from server.core.dialogue import Accepted, Creation, OnBusy, Receipt
 from server.core.hub import Hub, hub_lifetime
 from server.core.ports import Agent, RunRecord, SessionKey
-from server.core.run import Question
+from server.core.question import Question
 from server.core.session import Session
 from server.core.snapshot import Snapshot, take_snapshot
 from server.ids import new_id

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from server.core.ports import Batch, LogSlice, MessageRecord, StorageError
+from server.core.ports import Batch, Committed, LogSlice, MessageRecord, StorageError
 from server.storage.sqlite import FILE_NAME, SqliteStorage
 
 
@@ -37,16 +37,16 @@ class SwitchedStorage(SqliteStorage):
         self.waiting = 0
         """Commits that wait for one of the gates right now."""
 
-    async def commit(self, batch: Batch) -> int:
+    async def commit(self, batch: Batch) -> Committed:
         """Commit as the switches say."""
         self.attempts += 1
         await self._pass(self.before)
         if self.fault is not None:
             raise self.fault
-        position = await super().commit(batch)
+        committed = await super().commit(batch)
         self.batches.append(batch)
         await self._pass(self.after)
-        return position
+        return committed
 
     async def read_log(self, ref: int, after: int, limit_bytes: int) -> LogSlice | None:
         """Read, or fail."""

@@ -1,0 +1,272 @@
+"""Nodes: follow what other nodes commit to the sessions that are in memory here.
+
+Word of a commit (a wake) only says where to look; what is taken up always comes from the storage, in the order of the
+log. Word may be lost: whoever is about to use a session looks first (`refresh`), and sessions with streams are compared
+with the storage every few seconds. All looks that are asked for meanwhile go out together, as commits do.
+
+A session in memory is moved on by its own commits and by what is read here, never by both at once: what was read while
+a part was in flight, or before the last move, is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import anyio
+
+from .leases import Leases
+from .ports import Change, Mark, RunRecord, SessionKey, Sharing, Storage, StorageError, Tombstone, Wake
+from .question import Question, RunLimits
+from .resident import Node, Resident
+from .run import Run
+from .session import Session
+from .sessionlog import SessionLog
+
+_log = logging.getLogger("sessionstream.nodes")
+
+_AGAIN_S: Final = 0.2
+_CHECK_S: Final = 3.0  # a lost wake is found within this
+_CHECKS: Final = 10  # in so many parts, so that no look is a big one
+_PATIENT_ATTEMPTS: Final = 2
+_TURN_S: Final = 0.1  # some round trips; after that the others go on
+_NO_LIMITS: Final = RunLimits(timeout_s=0, grace_s=1, max_bytes=1, pending_bytes=1)
+
+
+class Followed(Node, Protocol):
+    """What following needs of the hub."""
+
+    sessions: dict[SessionKey, Session]
+    storage: Storage
+    total: int
+    is_draining: bool
+
+    def session(self, key: SessionKey) -> Any:
+        """Hold a session: an async context manager."""
+
+    def notice(self, key: SessionKey) -> None:
+        """A session changed."""
+
+
+class _Look(NamedTuple):
+    session: Session
+    log: SessionLog
+    version: int
+    mark: Mark
+
+
+class Nodes:
+    """The other nodes, seen from one hub. `run` is owned by it."""
+
+    def __init__(self, hub: Followed, sharing: Sharing) -> None:
+        self._hub = hub
+        self._sharing = sharing
+        self._leases = Leases(hub, sharing)
+        self._wanted: dict[Session, asyncio.Future[None]] = {}
+        self._waiter: asyncio.Future[None] | None = None
+        self._torn: set[SessionLog] = set()
+        """Logs that cannot go on from where they are: they are taken up anew."""
+
+    # --- life
+
+    async def join(self) -> None:
+        """Take the lease."""
+        await self._leases.renew()
+
+    async def run(self) -> None:
+        """Follow, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._listen)
+            tasks.start_soon(self._look)
+            tasks.start_soon(self._check)
+            tasks.start_soon(self._leases.keep)
+            tasks.start_soon(self._leases.sweep)
+
+    async def leave(self) -> None:
+        """Give the lease back."""
+        try:
+            with anyio.fail_after(self._hub.settings.drain_seconds):
+                await self._sharing.drop_lease()
+        except (StorageError, TimeoutError) as error:
+            _log.warning("the lease was not given back, it runs out by itself: %s", error)
+
+    def require_lease(self) -> None:
+        """Raise Unavailable while other nodes may take this one for dead."""
+        self._leases.require()
+
+    # --- what sessions ask for
+
+    async def refresh(self, session: Resident) -> None:
+        """Bring a session to where the storage is."""
+        assert isinstance(session, Session)
+        await asyncio.shield(self._want(session))
+
+    async def catch_up(self, logs: Sequence[SessionLog]) -> None:
+        """Bring logs to where the storage is, at once: the journal waits."""
+        left = self._sessions_of(logs)
+        while left:
+            left = await self._read(left)
+
+    async def take_turn(self, session: Resident, attempt: int) -> None:
+        """Catch up; from the third attempt on keep the others out meanwhile."""
+        if attempt >= _PATIENT_ATTEMPTS and session.log is not None:
+            await self._sharing.hold(session.log.record.ref, _TURN_S)
+        await self.refresh(session)
+
+    async def take_over(self, session: Resident, run: Run) -> None:
+        """Seize a run, and take up all that its node has said in it."""
+        await self._sharing.seize(session.live.record.ref, run.run_id)
+        await self.refresh(session)
+        if session.run is run:
+            run.regain()
+
+    # --- hearing
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for wakes in self._sharing.wakes():
+                    if not wakes:
+                        self._want_all(self._hub.sessions.values())
+                    for wake in wakes:
+                        self._heed(wake)
+            except StorageError as error:
+                _log.warning("other nodes are not heard, they are looked at every %g s: %s", _CHECK_S, error)
+            await anyio.sleep(_AGAIN_S)
+
+    def _heed(self, wake: Wake) -> None:
+        session = self._hub.sessions.get(wake.key)
+        log = session.log if session is not None else None
+        if session is not None and log is not None and wake.version > log.version and _is_followed(session, log):
+            self._want(session)
+        if wake.is_news:
+            self._hub.notice(wake.key)
+
+    async def _check(self) -> None:
+        """Look at every followed session now and then: word of it may be lost."""
+        for turn in itertools.count():
+            await anyio.sleep(_CHECK_S / _CHECKS)
+            sessions = list(self._hub.sessions.values())
+            self._want_all(sessions[turn % _CHECKS :: _CHECKS])
+
+    def _want_all(self, sessions: Iterable[Session]) -> None:
+        for session in sessions:
+            if session.log is not None and _is_followed(session, session.log):
+                self._want(session)
+
+    # --- looking
+
+    def _want(self, session: Session) -> asyncio.Future[None]:
+        """Have a session looked at, by a look that begins after this."""
+        done = self._wanted.get(session)
+        if done is None:
+            done = self._wanted[session] = asyncio.get_running_loop().create_future()
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+        return done
+
+    async def _look(self) -> None:
+        while True:
+            if not self._wanted:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+            wanted, self._wanted = self._wanted, {}
+            try:
+                again = await self._read(list(wanted))
+            except StorageError as error:
+                _settle(wanted.values(), error)
+                await anyio.sleep(_AGAIN_S)
+                continue
+            for session in again:
+                _chain(self._want(session), wanted.pop(session))
+            _settle(wanted.values(), None)
+
+    async def _read(self, sessions: Sequence[Session]) -> list[Session]:
+        """Read what happened to sessions and take it up; return those that must be read again."""
+        looks = [self._look_of(session, session.log) for session in sessions if session.log is not None]
+        if not looks:
+            return []
+        found = await self._sharing.changes([look.mark for look in looks])
+        return [look.session for look, news in zip(looks, found, strict=True) if not self._has_taken(look, news)]
+
+    def _look_of(self, session: Session, log: SessionLog) -> _Look:
+        record = log.record
+        run_id = log.run.run_id if log.run is not None else None
+        # A run is open of which nothing is in memory: the session was only just loaded.
+        is_whole = log in self._torn or record.run_id != run_id
+        mark = Mark(
+            session.key,
+            record.ref,
+            record.epoch,
+            -1 if is_whole else log.version,
+            None if is_whole else log.ring.last,
+            run_id,
+        )
+        return _Look(session, log, log.version, mark)
+
+    def _has_taken(self, look: _Look, news: Change | Tombstone | str) -> bool:
+        """Take up what was read; False when it must be read again."""
+        session, log = look.session, look.log
+        if session.log is not log or session.ended is not None or news == "same":
+            return True
+        if log.is_in_flight or log.version != look.version:
+            return isinstance(news, Change) and log.version >= news.record.version
+        if news == "absent":
+            # A session that is being made is absent until its first commit.
+            if session.is_loaded:
+                session.vanish()
+            return True
+        if isinstance(news, Tombstone):
+            session.bury(news)
+            self._hub.notice(session.key)
+            return True
+        assert isinstance(news, Change)
+        is_torn = news.frames is None or news.record.epoch != log.record.epoch
+        if is_torn and look.mark.seq is not None:
+            self._torn.add(log)
+            return False
+        self._torn.discard(log)
+        log.follow(news, lambda run: self._foreign(log, run, news.node_id))
+        session.followed()
+        return True
+
+    def _foreign(self, log: SessionLog, record: RunRecord, node_id: str) -> Run:
+        """Return the run of another node, as it is known here."""
+        question = Question(message="", message_id=record.message_id, digest=record.digest)
+        run = Run(log, self._hub.agent(record.agent), question, _NO_LIMITS, run_id=record.run_id)
+        run.started_at, run.first, run.opened = record.started_at, record.first, record.first
+        run.is_foreign, run.node_id = True, node_id
+        return run
+
+    def _sessions_of(self, logs: Sequence[SessionLog]) -> list[Session]:
+        found = [self._hub.sessions.get(log.record.key) for log in logs]
+        return [one for one, log in zip(found, logs, strict=True) if one is not None and one.log is log]
+
+
+def _is_followed(session: Session, log: SessionLog) -> bool:
+    """Whether somebody here wants to hear of it at once; whoever else uses it looks first."""
+    return bool(log.readers) or (log.run is not None and not log.run.is_foreign) or bool(session.pins)
+
+
+def _settle(futures: Iterable[asyncio.Future[None]], error: StorageError | None) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+            future.exception()  # looked at: mostly nobody waits
+
+
+def _chain(new: asyncio.Future[None], old: asyncio.Future[None]) -> None:
+    """Let who waits for a look that must be repeated wait for the next one."""
+
+    def settle(done: asyncio.Future[None]) -> None:
+        error = done.exception()
+        _settle([old], error if isinstance(error, StorageError) else None)
+
+    new.add_done_callback(settle)
