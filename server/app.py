@@ -14,7 +14,11 @@ from .api import chat, listing, operations, sessions
 from .api.auth import load_secret
 from .api.middleware import build_middleware
 from .api.problems import exception_handlers
-from .core.hub import Hub, hub_lifetime
+from .core.hub import Hub
+from .core.lifetime import hub_lifetime
+from .core.ports import Storage
+from .errors import ConfigError
+from .ids import new_id
 from .settings import Settings
 from .storage.sqlite import SqliteStorage
 
@@ -25,8 +29,7 @@ def create_app(settings: Settings) -> Starlette:
     Raises:
         ConfigError: a setting, or the agents file, is wrong.
     """
-    storage = SqliteStorage(Path(settings.data), durability=settings.durability)
-    hub = Hub(settings, storage, load_catalog(settings))
+    hub = Hub(settings, _storage(settings), load_catalog(settings))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -43,6 +46,23 @@ def create_app(settings: Settings) -> Starlette:
     app.router.redirect_slashes = False
     app.state.hub = hub
     return app
+
+
+def _storage(settings: Settings) -> Storage:
+    if not settings.redis_url:
+        return SqliteStorage(Path(settings.data), durability=settings.durability)
+    try:
+        from .storage.redis import RedisStorage
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"REDIS_URL needs an extra: pip install 'sessionstream[redis]' ({error})") from error
+    return RedisStorage(
+        settings.redis_url,
+        prefix=settings.redis_prefix,
+        node_id=new_id().replace("-", ""),
+        timeout_s=settings.storage_timeout_seconds,
+        session_timeout_s=settings.session_timeout_minutes * 60,
+        tombstone_s=settings.tombstone_days * 86_400,
+    )
 
 
 def _routes() -> list[Route | Mount]:

@@ -51,6 +51,7 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "agent_timeout": (502, "the run exceeded RUN_TIMEOUT_SECONDS"),
     "run_too_large": (502, "the run produced more than MAX_RUN_BYTES"),
     "storage_unavailable": (503, "the storage does not take writes right now"),
+    "storage_full": (503, "the storage has no room for more; what ends is still stored, what is stored can be read"),
     "server_full": (503, "MAX_SESSIONS reached"),
     "draining": (503, "the server is shutting down"),
     "body_timeout": (408, "the body did not arrive within BODY_TIMEOUT_SECONDS"),

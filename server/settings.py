@@ -47,6 +47,14 @@ class Settings:
         "`normal` survives a killed process, `full` a power cut too (one fsync a batch)",
         ("normal", "full"),
     )
+    redis_url: str = _setting(
+        "", "URL", "empty: SQLite in DATA; with one, several nodes share it: `redis://`, `rediss://`, `unix://`; `?cluster=true`"
+    )
+    redis_prefix: str = _setting("sessionstream", "text", "what every key begins with: deployments that share a Redis")
+    lease_seconds: float = _setting(
+        10.0, "seconds", "a node that is silent for this long has its runs ended by another", minimum=1
+    )
+    workers: int = _setting(1, "processes", "on one machine, with REDIS_URL only", minimum=1)
     storage_timeout_seconds: float = _setting(
         5.0, "seconds", "how long a POST waits for its commit before 503", minimum=0.1
     )

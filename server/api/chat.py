@@ -174,7 +174,7 @@ async def _unless_gone(request: Request, answer: Callable[[], Awaitable[Response
 
 async def _after(hub: Hub, session: Session, reader: Reader, accepted: Accepted) -> Response:
     """Answer when the run is over; the reader only wakes, it takes nothing."""
-    ended = await await_end(session, reader, accepted)
+    ended = await await_end(session, reader, accepted, hub.storage)
     record = ended.as_record() if isinstance(ended, Run) else ended
     if record is not None and record.status == "failed":
         raise AgentFailed(ended.detail if isinstance(ended, Run) else "", code=record.code)

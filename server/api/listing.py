@@ -95,6 +95,8 @@ class ListSource:
 
     async def _now(self, key: SessionKey) -> dict[str, Any] | None:
         session = self._hub.sessions.get(key)
+        if session is not None and session.is_loaded:
+            await self._hub.others.refresh(session)
         if session is not None and session.ended is not None:
             return None
         if session is not None and session.log is not None:

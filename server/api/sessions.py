@@ -260,7 +260,7 @@ def _queue_answer(session: Session) -> Response:
 def as_listed(hub: Hub, record: SessionRecord) -> dict[str, Any]:
     """Return the Session object of a stored record, with what memory knows better."""
     live = hub.sessions.get(record.key)
-    if live is not None and live.log is not None and live.ended is None:
+    if live is not None and live.log is not None and live.ended is None and live.log.version >= record.version:
         return public_session(live.log, hub.settings.session_timeout_minutes)
     return public_record(record, hub.settings.session_timeout_minutes)
 

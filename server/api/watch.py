@@ -31,6 +31,8 @@ class RunSource:
         """Return what is new of the run."""
         if self._run is None:
             run = found(self._session, self._accepted)
+            if run is None and is_settled(self._session, self._accepted):
+                run = await missed(self._session, self._accepted, self._storage)
             if run is None or not run.first:
                 return b""
             self._run = run
@@ -81,12 +83,14 @@ class RunSource:
         return b""
 
 
-async def await_end(session: Session, reader: Reader, accepted: Accepted) -> Run | RunRecord | None:
+async def await_end(session: Session, reader: Reader, accepted: Accepted, storage: Storage) -> Run | RunRecord | None:
     """Return the run when it is over, None when there will be none."""
     while True:
         run = found(session, accepted)
         if run is not None and run.last:
             return run
+        if run is None and is_settled(session, accepted):
+            return await missed(session, accepted, storage)
         is_there = session.log is not None and session.ended is None
         if is_settled(session, accepted) and not (isinstance(run, Run) and is_there):
             return run
@@ -96,6 +100,13 @@ async def await_end(session: Session, reader: Reader, accepted: Accepted) -> Run
 def found(session: Session, accepted: Accepted) -> Run | RunRecord | None:
     """Return what is known of the run of a message: itself while it lives, what is stored of it afterwards."""
     return accepted.run or session.memo.get(accepted.message_id) or accepted.record
+
+
+async def missed(session: Session, accepted: Accepted, storage: Storage) -> RunRecord | None:
+    """Return the run of a message that started and ended on another node before this one looked."""
+    if session.log is None or session.ended is not None:
+        return None
+    return await storage.run_by_message(session.log.record.ref, accepted.message_id)
 
 
 def is_settled(session: Session, accepted: Accepted) -> bool:

@@ -11,7 +11,6 @@ beats: one timer for all heartbeats, send timeouts and stream ages, one for expi
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -396,22 +395,3 @@ async def _until(is_done: Callable[[], bool], ends_at: float) -> None:
     with anyio.CancelScope(deadline=ends_at):
         while not is_done():  # noqa: ASYNC110
             await anyio.sleep(0.01)
-
-
-async def _run_or_stop(hub: Hub, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-    try:
-        await hub.run(task_status=task_status)
-    except Exception:  # boundary: a process whose hub is gone serves nobody: whoever supervises it starts another
-        _log.critical("the hub ended by a defect: the server stops", exc_info=True)
-        signal.raise_signal(signal.SIGTERM)
-
-
-@asynccontextmanager
-async def hub_lifetime(hub: Hub) -> AsyncIterator[None]:
-    """Run a hub for as long as the application lives."""
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(_run_or_stop, hub)
-        try:
-            yield
-        finally:
-            tasks.cancel_scope.cancel()

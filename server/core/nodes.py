@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import anyio
 
 from .leases import Leases
+from .outbox import Stale
 from .ports import Change, Mark, RunRecord, SessionKey, Sharing, Storage, StorageError, Tombstone, Wake
 from .question import Question, RunLimits
 from .resident import Node, Resident
@@ -107,6 +108,8 @@ class Nodes:
     async def catch_up(self, logs: Sequence[SessionLog]) -> None:
         """Bring logs to where the storage is, at once: the journal waits."""
         left = self._sessions_of(logs)
+        for log in {*logs} - {session.log for session in left}:
+            log.leave(Stale())  # its session is not in memory any more: nobody waits for it
         while left:
             left = await self._read(left)
 

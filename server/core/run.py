@@ -37,6 +37,7 @@ from .yielded import closable, encoded, ids_of, moved_to_artifacts
 _log = logging.getLogger("sessionstream.run")
 
 _MAX_EVENT_BYTES: Final = 4 << 20  # an official client gives up on a frame of more than 10 MiB
+_RESULTS: Final = {"interrupted": "interrupted by the user", "failed": "the run failed", "finished": "no result"}
 _PIECES_PER_TURN: Final = 16  # an agent that never waits must let the loop breathe, and the journal batch
 
 
@@ -187,7 +188,7 @@ class Run:
                 status, code, detail = "failed", error.code, error.detail
         self.status, self.code, self.detail = status, code, mended(detail)
         self._flush_half()
-        closing = [self._closed(event, status) for event in self._grammar.closing(_result_text(status))]
+        closing = [self._closed(event, status) for event in self._grammar.closing(_RESULTS[status])]
         self.closing = Entry(
             events=[*closing, self._terminal(reason)],
             change={"last_activity": self.ended_at},
@@ -395,7 +396,3 @@ class Run:
         rest = self._mender.flush()
         if rest and self._text_id is not None:
             self._log.append_event({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": rest})
-
-
-def _result_text(status: Status) -> str:
-    return {"interrupted": "interrupted by the user", "failed": "the run failed"}.get(status, "no result")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Final
+from typing import Any
 
 from ..errors import Conflict, LimitReached, Unavailable
 from ..ids import Cursor, new_id
@@ -26,9 +26,7 @@ from .question import Question, RunLimits
 from .reading import reading
 from .resident import Node, Resident, decided_anew
 from .run import Run
-from .text import pieces
-
-_TITLE_CHARS: Final = 60
+from .text import title_of
 
 
 class Session(Resident):
@@ -328,10 +326,7 @@ class Session(Resident):
     def _titling(self, message: str, change: dict[str, Any]) -> list[Event]:
         if self.record.title is not None:
             return []
-        title = " ".join(message.split())
-        if len(title) > _TITLE_CHARS:
-            title = next(pieces(title, _TITLE_CHARS - 1)).rstrip() + "…"
-        change["title"] = title
+        change["title"] = title = title_of(message)
         return [{"op": "replace", "path": "/session/title", "value": title}]
 
     async def _take_stopped(
@@ -359,11 +354,7 @@ class Session(Resident):
             )
         )
         return Accepted(
-            run_id=run.run_id,
-            message_id=question.message_id,
-            status="interrupted",
-            cursor=log.cursor,
-            run=run,
+            run_id=run.run_id, message_id=question.message_id, status="interrupted", cursor=log.cursor, run=run
         )
 
     async def _stop_active(self) -> None:

@@ -227,7 +227,7 @@ class SessionLog:
         """Drop everything that waits: the session is not there any more."""
         self.is_buried = True
         if self.run is not None:
-            self.run.lose()
+            self._end_followed(self.run, None, [])
         items, self._outbox, self.pending_bytes = self._outbox, [], 0
         for item in items:
             if isinstance(item, Entry):
@@ -317,7 +317,8 @@ class SessionLog:
         changed = part.record is not self.record
         if part.record.run_id != self.record.run_id:
             self.fence = part.version + 1 if part.record.run_id is not None else 0
-        self.version += 1
+        if part.frames or part.writes:
+            self.version += 1
         self.record = part.record
         self.is_buried = self.is_buried or any(isinstance(write, EndSession) for write in part.writes)
         self.ring.extend(part.frames)

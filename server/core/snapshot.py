@@ -100,14 +100,10 @@ def _compose(log: SessionLog, stored: Sequence[MessageRecord], timeout_minutes: 
 
 def public_session(log: SessionLog, timeout_minutes: float) -> dict[str, Any]:
     """Return the Session object of a session in memory."""
-    run = {"run_id": log.run.run_id, "status": "running"} if log.run is not None else None
-    extra = len(log.transcript) if log.transcript is not None else 0
-    return public_record(log.record, timeout_minutes, run=run, extra_messages=extra)
+    return public_record(log.record, timeout_minutes, extra_messages=len(log.transcript) if log.transcript else 0)
 
 
-def public_record(
-    record: SessionRecord, timeout_minutes: float, *, run: dict[str, Any] | None = None, extra_messages: int = 0
-) -> dict[str, Any]:
+def public_record(record: SessionRecord, timeout_minutes: float, *, extra_messages: int = 0) -> dict[str, Any]:
     """Return the Session object of a record."""
     expires_at = events.rfc3339(record.last_activity + timeout_minutes * 60) if timeout_minutes else None
     slides = record.artifacts.get("slides")
@@ -122,7 +118,7 @@ def public_record(
         "last_activity": events.rfc3339(record.last_activity),
         "expires_at": expires_at,
         "message_count": record.message_count + extra_messages,
-        "run": run,
+        "run": {"run_id": record.run_id, "status": "running"} if record.run_id is not None else None,
         "has_slides": bool(slides),
         "slide_count": len(pages),
         "website_domain": record.website_domain,

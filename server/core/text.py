@@ -9,6 +9,8 @@ from typing import Final
 
 MAX_DELTA_CHARS: Final = 32_768  # one frame stays far below the 10 MiB an official client buffers
 
+_TITLE_CHARS: Final = 60
+
 _ZERO_WIDTH_JOINER: Final = "\u200d"
 _FLAG_HALVES: Final = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 # Joiners, skin tones, tags, Thai and Lao am, halfwidth voicing marks, Hangul vowels and finals.
@@ -28,6 +30,14 @@ def pieces(text: str, limit: int = MAX_DELTA_CHARS) -> Iterator[str]:
         yield text[start:end]
         start = end
     yield text[start:]
+
+
+def title_of(message: str) -> str:
+    """Return a message as one line that names a conversation."""
+    title = " ".join(message.split())
+    if len(title) > _TITLE_CHARS:
+        title = next(pieces(title, _TITLE_CHARS - 1)).rstrip() + "…"
+    return title
 
 
 def _joins_left(text: str, at: int) -> bool:

@@ -20,7 +20,8 @@ import anyio
 import anyio.lowlevel
 
 from server.core.dialogue import Accepted, Creation, OnBusy, Receipt
-from server.core.hub import Hub, hub_lifetime
+from server.core.hub import Hub
+from server.core.lifetime import hub_lifetime
 from server.core.ports import Agent, RunRecord, SessionKey
 from server.core.question import Question
 from server.core.session import Session
