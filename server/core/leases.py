@@ -24,6 +24,7 @@ _log = logging.getLogger("sessionstream.leases")
 
 _LIFE: Final = 0.6  # of the lease time; the rest is patience and the time it takes
 _PATIENCE: Final = 0.25
+_QUEUE_PATIENCE_S: Final = 1.0  # who ended the run starts the next at once; two who do it are one by their commits
 _BEATS: Final = 10  # in a lease time
 _LONGEST_BEAT_S: Final = 1.0
 
@@ -99,7 +100,7 @@ class Leases:
     async def _end_orphans(self) -> None:
         lapsed = await self._sharing.lapsed()
         for node_id, keys in lapsed.items():
-            if not self._is_patience_over(node_id):
+            if not self._is_patience_over(node_id, self._lease_s * _PATIENCE):
                 continue
             ended = [await self._end_orphan(key, node_id) for key in keys]
             if all(ended):
@@ -121,7 +122,7 @@ class Leases:
     async def _start_queues(self) -> None:
         waiting = await self._sharing.waiting()
         for key in waiting:
-            if self._is_patience_over(key):
+            if self._is_patience_over(key, min(_QUEUE_PATIENCE_S, self._lease_s * _PATIENCE)):
                 await self._start_queue(key)
         self._forget_seen(lambda one: not isinstance(one, str) and one not in waiting)
 
@@ -135,9 +136,9 @@ class Leases:
         except SessionstreamError:
             return  # it is gone, or looked at again
 
-    def _is_patience_over(self, one: str | SessionKey) -> bool:
+    def _is_patience_over(self, one: str | SessionKey, patience_s: float) -> bool:
         now = time.monotonic()
-        return now - self._first_seen.setdefault(one, now) >= self._lease_s * _PATIENCE
+        return now - self._first_seen.setdefault(one, now) >= patience_s
 
     def _forget_seen(self, is_over: Callable[[str | SessionKey], bool]) -> None:
         self._first_seen = {one: when for one, when in self._first_seen.items() if not is_over(one)}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
@@ -129,15 +129,21 @@ class Nodes:
     # --- hearing
 
     async def _listen(self) -> None:
+        is_deaf = False
         while True:
             try:
                 async for wakes in self._sharing.wakes():
+                    is_deaf = False
                     if not wakes:
                         self._want_all(self._hub.sessions.values())
                     for wake in wakes:
                         self._heed(wake)
             except StorageError as error:
-                _log.warning("other nodes are not heard, they are looked at every %g s: %s", _CHECK_S, error)
+                if not is_deaf:
+                    _log.warning("%s; sessions are compared every %g s instead", error, _CHECK_S)
+                is_deaf = True
+            except Exception:  # boundary: what cannot be understood is compared all the same
+                _log.exception("word of other nodes cannot be understood")
             await anyio.sleep(_AGAIN_S)
 
     def _heed(self, wake: Wake) -> None:
@@ -180,6 +186,9 @@ class Nodes:
             try:
                 again = await self._read(list(wanted))
             except StorageError as error:
+                if error.is_defect and len(wanted) > 1:
+                    await self._look_apart(wanted)
+                    continue
                 _settle(wanted.values(), error)
                 await anyio.sleep(_AGAIN_S)
                 continue
@@ -187,13 +196,33 @@ class Nodes:
                 _chain(self._want(session), wanted.pop(session))
             _settle(wanted.values(), None)
 
+    async def _look_apart(self, wanted: Mapping[Session, asyncio.Future[None]]) -> None:
+        """Look at sessions one by one: what cannot be read of one must not hide the others."""
+        for session, done in wanted.items():
+            try:
+                if await self._read([session]):
+                    _chain(self._want(session), done)
+                else:
+                    _settle([done], None)
+            except StorageError as error:
+                _settle([done], error)
+
     async def _read(self, sessions: Sequence[Session]) -> list[Session]:
         """Read what happened to sessions and take it up; return those that must be read again."""
         looks = [self._look_of(session, session.log) for session in sessions if session.log is not None]
         if not looks:
             return []
         found = await self._sharing.changes([look.mark for look in looks])
-        return [look.session for look, news in zip(looks, found, strict=True) if not self._has_taken(look, news)]
+        return [look.session for look, news in zip(looks, found, strict=True) if not self._is_taken(look, news)]
+
+    def _is_taken(self, look: _Look, news: Change | Tombstone | str) -> bool:
+        try:
+            return self._has_taken(look, news)
+        except Exception:  # boundary: a log that cannot be followed is taken up anew by who uses it next
+            _log.exception("session %s cannot be followed", look.session.key.session_id)
+            if look.session.log is not None and look.session.is_loaded:
+                look.session.vanish()
+            return True
 
     def _look_of(self, session: Session, log: SessionLog) -> _Look:
         record = log.record
@@ -220,6 +249,7 @@ class Nodes:
         if news == "absent":
             # A session that is being made is absent until its first commit.
             if session.is_loaded:
+                _log.warning("session %s: the storage has lost it", session.key.session_id)
                 session.vanish()
             return True
         if isinstance(news, Tombstone):

@@ -168,12 +168,10 @@ class SessionLog:
         decide again; what a run of ours said stays, unless the run is not ours any more.
         """
         frames = split_whole(change.frames or b"")
-        if change.record.epoch == self.record.epoch and self._follows(frames):
-            self.ring.extend(frames)
-        else:
-            self.ring = Ring(seq_of(frames[0]) - 1 if frames else change.record.seq)
-            self.ring.extend(frames)
-            self.transcript = None
+        first = seq_of(frames[0]) if frames else change.record.seq + 1
+        if change.record.epoch != self.record.epoch or first != self.ring.last + 1:
+            self.ring, self.transcript = Ring(first - 1), None
+        self.ring.extend(frames)
         self.ring.spilled = self.ring.last
         if (change.record.message_count, change.record.run_id) != (self.record.message_count, self.record.run_id):
             self.fold_version += 1
@@ -186,9 +184,6 @@ class SessionLog:
             self._forget_run()
         self._bound_ring()
         self._wake()
-
-    def _follows(self, frames: Sequence[bytes]) -> bool:
-        return not frames or seq_of(frames[0]) == self.ring.last + 1
 
     def _follow_run(self, change: Change, frames: list[bytes], foreign: Callable[[RunRecord], LoggedRun]) -> None:
         before, now = self.run, change.run
@@ -313,13 +308,8 @@ class SessionLog:
 
     def publish(self, part: Prepared, position: int) -> None:
         """Make a committed part visible and wake everybody who waits for it."""
-        self.is_in_flight = False
         changed = part.record is not self.record
-        if part.record.run_id != self.record.run_id:
-            self.fence = part.version + 1 if part.record.run_id is not None else 0
-        if part.frames or part.writes:
-            self.version += 1
-        self.record = part.record
+        self._move_on(part)
         self.is_buried = self.is_buried or any(isinstance(write, EndSession) for write in part.writes)
         self.ring.extend(part.frames)
         self.pending_bytes -= part.size
@@ -337,6 +327,14 @@ class SessionLog:
                 item.settle()
         if changed and self.on_change is not None:
             self.on_change()
+
+    def _move_on(self, part: Prepared) -> None:
+        self.is_in_flight = False
+        if part.record.run_id != self.record.run_id:
+            self.fence = part.version + 1 if part.record.run_id is not None else 0
+        if part.frames or part.writes:
+            self.version += 1
+        self.record = part.record
 
     def _apply(self, item: Item) -> bool:
         """Fold an item into the committed side; say whether it is news for those who list sessions."""

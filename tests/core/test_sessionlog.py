@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -11,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.events import split_frames
-from server.core.outbox import Entry, Prepared
-from server.core.ports import Event, SaveLog, SaveSession
+from server.core.outbox import Entry, LoggedRun, Prepared
+from server.core.ports import Change, Event, RunRecord, SaveLog, SaveSession
 from server.core.sessionlog import SessionLog
 from server.errors import Unavailable
-from tests.contract.records import record_of
+from tests.contract.records import frames_of, record_of
 from tests.support.sequences import STEADY
 
 RING_BYTES = 2000
@@ -227,3 +228,45 @@ def test_whatever_fails_the_log_is_one_sequence_and_the_counts_come_out_even(ste
     assert b"".join(row.frames for row in bench.rows) == b"".join(bench.frames)
     assert bench.log.is_settled
     assert bench.log.ring.size <= RING_BYTES
+
+
+# --- what other nodes committed
+
+
+def change_of(log: SessionLog, frames: bytes | None, **fields: Any) -> Change:
+    record = replace(log.record, version=log.version + 1, **fields)
+    return Change(record=record, run=None, fence=0, node_id="", frames=frames, ended=None)
+
+
+def no_run(record: RunRecord) -> LoggedRun:
+    raise AssertionError("no run is open")
+
+
+def test_a_log_whose_news_are_not_kept_stands_where_the_storage_stands() -> None:
+    """A version that is right beside a position that is not would never be noticed."""
+    log = SessionLog(record_of(), lambda log: None, ring_bytes=1 << 20, is_shared=True)
+    log.follow(change_of(log, b"", seq=7), no_run)
+
+    assert (log.version, log.ring.base, log.ring.last, log.cursor.seq) == (1, 7, 7, 7)
+
+
+def test_news_that_follow_are_added_and_news_that_do_not_begin_anew() -> None:
+    log = SessionLog(record_of(), lambda log: None, ring_bytes=1 << 20, is_shared=True)
+    log.follow(change_of(log, b"".join(frames_of(1, 3)), seq=3), no_run)
+    log.follow(change_of(log, b"".join(frames_of(4, 5)), seq=5), no_run)
+    assert log.ring.take(0) == b"".join(frames_of(1, 5))
+
+    log.follow(change_of(log, b"".join(frames_of(9, 10)), seq=10), no_run)
+    assert log.ring.take(5) is None
+    assert log.ring.take(8) == b"".join(frames_of(9, 10))
+
+
+def test_what_was_decided_on_less_is_decided_again_when_a_log_follows() -> None:
+    log = SessionLog(record_of(), lambda log: None, ring_bytes=1 << 20, is_shared=True)
+    told: list[str] = []
+    log.append(Entry(change={"title": "mine"}, on_drop=lambda: told.append("dropped")))
+    log.follow(change_of(log, b"", title="theirs"), no_run)
+
+    assert (told, log.record.title, log.pending_bytes) == (["dropped"], "theirs", 0)
+    part = log.prepare()
+    assert (part.frames, part.writes) == ([], [])
