@@ -70,7 +70,9 @@ async def stream(request: Request) -> Response:
         reader = await stack.enter_async_context(hub.attach(session))
         with reading(hub.settings.storage_timeout_seconds):
             first = await reader.begin(cursor) if request.method != "HEAD" else b""
-        return EventStream(hub, reader, first, stack.pop_all(), {"X-Session-Id": key.session_id})
+        response = EventStream(hub, reader, first, stack.pop_all(), {"X-Session-Id": key.session_id})
+        reader.push = response.push
+        return response
 
 
 async def interrupt(request: Request) -> Response:

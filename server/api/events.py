@@ -4,6 +4,9 @@ A subclass of sse-starlette's `EventSourceResponse` with a `__call__` of its own
 request's own waits for the disconnect) instead of five, no generator and no cancel scope per chunk. What the library's
 `__call__` did is supplied here: heartbeats and send timeouts by the hub's one timer (`beat`), the end on shutdown by
 the hub (`drain`), HEAD without a stream, cleanup in one `finally`. Frames arrive encoded, LF only.
+
+While its task waits for news, a stream whose client keeps up is written to by whoever publishes them; the task is woken
+for everything else: a client that is behind, a log that must be read from the storage, a heartbeat, the end.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final, Protocol
 
@@ -29,6 +33,8 @@ _SLICE_BYTES: Final = 256 << 10
 HEARTBEAT: Final = b": \n\n"
 TRANSPORT: Final = "sessionstream.transport"
 """Name of the ASGI extension under which our own server passes the connection, so that a dead one can be cut."""
+PUSH: Final = "sessionstream.push"
+"""Name of the one that writes to it at once: a client that keeps up costs no task switch for a token."""
 
 
 class Source(Protocol):
@@ -73,6 +79,8 @@ class EventStream(EventSourceResponse):
         self._sending_since: float | None = None
         self._scope: anyio.CancelScope | None = None
         self._transport: Any = None
+        self._push: Callable[[bytes], bool] | None = None
+        self._has_pushed = False
         max_age_s = hub.settings.stream_max_age_seconds
         # Jitter, so that streams which were opened together do not come back together.
         self._leave_at = self._last_sent + max_age_s * random.uniform(0.8, 1.2) if max_age_s else float("inf")
@@ -84,7 +92,8 @@ class EventStream(EventSourceResponse):
                 await self._send_head(send)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return
-            self._transport = scope.get("extensions", {}).get(TRANSPORT)
+            extensions = scope.get("extensions", {})
+            self._transport, self._push = extensions.get(TRANSPORT), extensions.get(PUSH)
             self._hub.streams.add(self)
             if self._hub.is_draining:
                 self.drain()  # it was not there when the others were told
@@ -104,6 +113,8 @@ class EventStream(EventSourceResponse):
     def beat(self, now: float) -> None:
         """Notice a socket that takes nothing, a heartbeat that is due, an age at which to come back."""
         settings = self._hub.settings
+        if self._has_pushed:
+            self._has_pushed, self._last_sent = False, now
         if self._sending_since is not None:
             if now - self._sending_since > settings.send_timeout_seconds:
                 _log.info("a client took nothing for %g s: cut", settings.send_timeout_seconds)
@@ -136,6 +147,13 @@ class EventStream(EventSourceResponse):
             _log.debug("the client went away while something was sent")  # how ASGI 2.4 servers say so
         assert self._scope is not None
         self._scope.cancel()
+
+    def push(self, chunk: bytes) -> bool:
+        """Write this now, if the client keeps up and nothing else is to be done; the task must be waiting."""
+        if self._push is None or self._is_leaving or self._is_due:
+            return False
+        self._has_pushed = self._push(chunk)
+        return self._has_pushed
 
     async def _write(self, send: Send) -> None:
         await self._send_head(send)

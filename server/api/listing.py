@@ -39,14 +39,18 @@ class ListSource:
         self._user_id = user_id
         self._told: dict[str, dict[str, Any]] = {}
         self._changed: dict[SessionKey, None] = {}
+        self._may_lack = False
         self._waiter: asyncio.Future[None] | None = None
         self._quiet_until = 0.0
 
-    def note(self, key: SessionKey) -> None:
-        """Hear that a session changed."""
+    def note(self, key: SessionKey | None) -> None:
+        """Hear that a session changed; None: that word of it may have been lost."""
         if not self._changed:
             self.wake()
-        self._changed[key] = None
+        if key is None:
+            self._may_lack = True
+        else:
+            self._changed[key] = None
 
     async def begin(self) -> bytes:
         """Return the snapshot."""
@@ -56,18 +60,21 @@ class ListSource:
 
     async def take(self) -> bytes | None:
         """Return a patch for all that changed."""
-        if not self._changed:
+        if not self._changed and not self._may_lack:
             return b""
         early_s = self._quiet_until - time.monotonic()
         if early_s > 0:
             # Also a timer may fire a little early: whoever finds that it is too soon comes back for it.
             asyncio.get_running_loop().call_later(early_s, self.wake)
             return b""
-        changed, self._changed = self._changed, {}
         self._quiet_until = time.monotonic() + _PAUSE_S
         operations: list[Event] = []
+        changed: dict[SessionKey, None] = {}
         try:
             with anyio.fail_after(self._hub.settings.storage_timeout_seconds):
+                if self._may_lack:
+                    await self._compare()
+                changed, self._changed = self._changed, {}
                 states = {key: await self._now(key) for key in changed}
         except (StorageError, TimeoutError):
             self._changed = {**changed, **self._changed}  # told later: the heartbeat comes back for it
@@ -75,6 +82,15 @@ class ListSource:
         for key, now in states.items():
             operations += self._patch(key, now)
         return _wrapped(events.state_delta(operations)) if operations else b""
+
+    async def _compare(self) -> None:
+        """Note every session that is not as it was told."""
+        page = await self._hub.storage.sessions(self._user_id, limit=_LISTED, cursor=None, query=None)
+        listed = {record.session_id: as_listed(self._hub, record) for record in page.records}
+        for session_id in {**listed, **self._told}:
+            if listed.get(session_id) != self._told.get(session_id):
+                self._changed[SessionKey(self._user_id, session_id)] = None
+        self._may_lack = False
 
     def _patch(self, key: SessionKey, now: dict[str, Any] | None) -> list[Event]:
         path = f"/sessions/{key.session_id}"

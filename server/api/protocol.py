@@ -2,7 +2,7 @@
 
 uvicorn (0.54) takes a head of any size, and waits for one as long as the peer likes; here both have a bound. What is no
 HTTP is answered in the shape of every other problem. The connection itself is in the scope, so that a stream can cut a
-peer that takes nothing.
+peer that takes nothing, and write to one that keeps up without waking a task for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..errors import BadRequest
 from ..ids import new_id
-from .events import TRANSPORT
+from .events import PUSH, TRANSPORT
 from .problems import problem_response
 
 MAX_HEAD_BYTES: Final = 64 << 10
@@ -51,13 +51,23 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]  # ours, not a standard one
+        self.scope["extensions"] = {TRANSPORT: self.transport, PUSH: self.push}  # type: ignore[dict-item]  # ours
         self._await_head()
 
     def on_headers_complete(self) -> None:
         """Hand the request to the app."""
         self._end_head()
         super().on_headers_complete()
+
+    def push(self, chunk: bytes) -> bool:
+        """Write a piece of the body that is being streamed; False when it cannot be written now, and nothing was."""
+        cycle = self.cycle
+        if self.flow.write_paused or self.transport.is_closing() or not cycle.chunked_encoding:
+            return False
+        if cycle.disconnected or not cycle.response_started or cycle.response_complete:
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        return True
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, and close."""

@@ -8,7 +8,7 @@ every model provider.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
 import jsonpatch
@@ -120,17 +120,12 @@ class Grammar:
             self._patch(event)
         return event
 
-    def follow(self, event: Event) -> None:
-        """Note what a committed event opened or closed, without checking it: for a run taken up after a crash."""
-        kind = event["type"]
-        if kind in _OPENS:
-            self._open[_OPENS[kind][0], event[_OPENS[kind][1]]] = None
-            if kind == "TOOL_CALL_START":
-                self._calls[event["toolCallId"]] = False
-        elif kind in _NEEDS and not kind.endswith(("_CONTENT", "_ARGS")):
-            self._open.pop((_NEEDS[kind][0], event[_NEEDS[kind][1]]), None)
-        elif kind == "TOOL_CALL_RESULT":
-            self._calls[event["toolCallId"]] = True
+    def take_up(self, openers: Iterable[Event], unanswered: Iterable[str]) -> None:
+        """Know a run of which only this is known: what opened what is open, and the calls that have no result."""
+        for event in openers:
+            kind, key = _OPENS[event["type"]]
+            self._open[kind, event[key]] = None
+        self._calls.update(dict.fromkeys(unanswered, False))
 
     def closing(self, reason: str) -> list[Event]:
         """Return what closes the run from here; unanswered tool calls get a result that says `reason`."""

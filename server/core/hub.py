@@ -73,7 +73,7 @@ class Hub:
         self.sessions: dict[SessionKey, Session] = {}
         self.streams = Streams(settings.max_streams_per_user)
         self.user_runs: Counter[str] = Counter()
-        self.watchers: dict[str, set[Callable[[SessionKey], None]]] = {}
+        self.watchers: dict[str, set[Callable[[SessionKey | None], None]]] = {}
         """Per user, who wants to hear that one of his sessions changed."""
         self.beat_s = min(_BEAT_S, settings.heartbeat_seconds / 4)
         """How often streams are looked at: what is due within that time is done now."""
@@ -84,7 +84,7 @@ class Hub:
         """Live sessions in the storage."""
         self.upkeep = Upkeep(self)
         self._tasks: TaskGroup | None = None
-        self._waiting: set[Resident] = set()
+        self._waiting: set[SessionKey] = set()
         self._places = Places(self)
 
     # --- life
@@ -155,6 +155,7 @@ class Hub:
                 await anyio.sleep(_OPEN_RETRY_S)
         if self._tasks is not None:
             self._tasks.start_soon(self.others.run)
+            self._tasks.start_soon(self._start_waiting)
             self._tasks.start_soon(self.upkeep.trim_now)  # what was just folded need not be read at the next start
         await self.journal.run()
 
@@ -331,24 +332,25 @@ class Hub:
 
     def start_later(self, session: Resident) -> None:
         """Start the session's next queued message now if possible, else with the next beat."""
-        self._waiting.add(session)
+        self._waiting.add(session.key)
         if self._tasks is not None and not self.is_draining:
-            self._tasks.start_soon(self._start_next, session)
+            self._tasks.start_soon(self._start_next, session.key)
 
     async def _start_waiting(self) -> None:
         if self.is_open and not self.is_draining:
-            for session in list(self._waiting):
-                await self._start_next(session)
+            for key in list(self._waiting):
+                await self._start_next(key)
 
-    async def _start_next(self, session: Resident) -> None:
+    async def _start_next(self, key: SessionKey) -> None:
         try:
-            await session.start_next()
+            async with self.session(key) as session:
+                await session.start_next()
         except LimitReached:
             return  # stays in `_waiting`: tried again soon
         except SessionstreamError as error:
             if error.retryable:
                 return
-        self._waiting.discard(session)
+        self._waiting.discard(key)
 
     def require_open(self) -> None:
         """Raise Unavailable while the storage was not opened yet."""
@@ -369,8 +371,8 @@ class Hub:
         return {"status": "ok"}
 
     @contextmanager
-    def watching(self, user_id: str, notice: Callable[[SessionKey], None]) -> Iterator[None]:
-        """Call `notice` whenever one of the user's sessions changed, until the context ends."""
+    def watching(self, user_id: str, notice: Callable[[SessionKey | None], None]) -> Iterator[None]:
+        """Call `notice` whenever one of the user's sessions changed (None: any may have), until the context ends."""
         watchers = self.watchers.setdefault(user_id, set())
         watchers.add(notice)
         try:
@@ -384,10 +386,12 @@ class Hub:
         """Tell the user's list streams that a session changed."""
         self.notice(session.key)
 
-    def notice(self, key: SessionKey) -> None:
-        """Tell the user's list streams that a session, in memory or not, changed."""
-        for notice in self.watchers.get(key.user_id, ()):
-            notice(key)
+    def notice(self, key: SessionKey | None) -> None:
+        """Tell list streams that a session, in memory or not, changed; None: any of them may have."""
+        told = self.watchers.values() if key is None else [self.watchers.get(key.user_id, ())]
+        for notices in told:
+            for notice in notices:
+                notice(key)
 
 
 async def _until(is_done: Callable[[], bool], ends_at: float) -> None:

@@ -29,6 +29,9 @@ _BEATS: Final = 10  # in a lease time
 _LONGEST_BEAT_S: Final = 1.0
 
 
+_Seen = tuple[str, str | SessionKey]
+
+
 class Leasing(Node, Protocol):
     """What leases need of the hub."""
 
@@ -50,8 +53,8 @@ class Leases:
         self._lease_s = hub.settings.lease_seconds
         self._beat_s = min(_LONGEST_BEAT_S, self._lease_s / _BEATS)
         self._renewed_at = 0.0
-        self._first_seen: dict[str | SessionKey, float] = {}
-        """When a lapsed node, or a queue that nobody works on, was seen first."""
+        self._first_seen: dict[_Seen, float] = {}
+        """When a lapsed node, a queue or a run that nobody works on, was seen first."""
         self._kept: dict[SessionKey, float] = {}
         """When a session with streams was last said to be in use."""
 
@@ -66,8 +69,11 @@ class Leases:
     async def renew(self) -> None:
         """Renew the lease. Counted from before it was asked for: the storage counts from later."""
         asked_at = time.monotonic()
-        with anyio.fail_after(self._lease_s / 2):
-            await self._sharing.renew_lease(self._lease_s * _LIFE)
+        try:
+            with anyio.fail_after(self._lease_s / 2):
+                await self._sharing.renew_lease(self._lease_s * _LIFE)
+        except TimeoutError as error:
+            raise StorageError("the lease was not renewed in time") from error
         self._renewed_at = asked_at
 
     # --- our own
@@ -83,7 +89,7 @@ class Leases:
     def _stop_runs(self) -> None:
         for session in list(self._hub.sessions.values()):
             run = session.run
-            if run is not None and not run.is_over and run.stop(reason="lease_lost"):
+            if run is not None and not run.is_foreign and run.stop(reason="lease_lost"):
                 _log.warning("run %s is stopped: the storage was not reached for %g s", run.run_id, self._lease_s)
 
     # --- those of others
@@ -94,19 +100,33 @@ class Leases:
             await anyio.sleep(self._beat_s)
             if self._is_lapsed() or self._hub.is_draining:
                 continue
-            for step in (self._end_orphans, self._start_queues, self._keep_streams, self._count):
+            for step in (self._end_orphans, self._end_unattended, self._start_queues, self._keep_streams, self._count):
                 await _tried(step)
 
     async def _end_orphans(self) -> None:
         lapsed = await self._sharing.lapsed()
         for node_id, keys in lapsed.items():
-            if not self._is_patience_over(node_id, self._lease_s * _PATIENCE):
+            if not self._is_patience_over(("node", node_id), self._lease_s * _PATIENCE):
                 continue
             ended = [await self._end_orphan(key, node_id) for key in keys]
             if all(ended):
                 await self._sharing.forget_node(node_id)
                 _log.warning("node %s is gone: of its runs %d were looked after here", node_id, len(keys))
-        self._forget_seen(lambda one: isinstance(one, str) and one not in lapsed)
+        self._forget_seen(lambda one: one[0] == "node" and one[1] not in lapsed)
+
+    async def _end_unattended(self) -> None:
+        """End runs that were seized for this node and left open, because the answer was lost or the end refused."""
+        held = await self._sharing.held()
+        unattended = [key for key in held if not self._is_driven(key)]
+        for key in unattended:
+            if self._is_patience_over(("run", key), self._lease_s * _PATIENCE):
+                await self._end_orphan(key, self._sharing.node_id)
+        self._forget_seen(lambda one: one[0] == "run" and one[1] not in unattended)
+
+    def _is_driven(self, key: SessionKey) -> bool:
+        session = self._hub.sessions.get(key)
+        run = session.run if session is not None else None
+        return run is not None and not run.is_foreign
 
     async def _end_orphan(self, key: SessionKey, node_id: str) -> bool:
         try:
@@ -122,9 +142,9 @@ class Leases:
     async def _start_queues(self) -> None:
         waiting = await self._sharing.waiting()
         for key in waiting:
-            if self._is_patience_over(key, min(_QUEUE_PATIENCE_S, self._lease_s * _PATIENCE)):
+            if self._is_patience_over(("queue", key), min(_QUEUE_PATIENCE_S, self._lease_s * _PATIENCE)):
                 await self._start_queue(key)
-        self._forget_seen(lambda one: not isinstance(one, str) and one not in waiting)
+        self._forget_seen(lambda one: one[0] == "queue" and one[1] not in waiting)
 
     async def _start_queue(self, key: SessionKey) -> None:
         try:
@@ -132,15 +152,15 @@ class Leases:
                 if session.run is None and session.record.queue:
                     self._hub.start_later(session)
                 else:
-                    self._first_seen.pop(key, None)
+                    self._first_seen.pop(("queue", key), None)
         except SessionstreamError:
             return  # it is gone, or looked at again
 
-    def _is_patience_over(self, one: str | SessionKey, patience_s: float) -> bool:
+    def _is_patience_over(self, one: _Seen, patience_s: float) -> bool:
         now = time.monotonic()
         return now - self._first_seen.setdefault(one, now) >= patience_s
 
-    def _forget_seen(self, is_over: Callable[[str | SessionKey], bool]) -> None:
+    def _forget_seen(self, is_over: Callable[[_Seen], bool]) -> None:
         self._first_seen = {one: when for one, when in self._first_seen.items() if not is_over(one)}
 
     async def _keep_streams(self) -> None:

@@ -47,7 +47,7 @@ class Memo:
             if isinstance(known, Run):
                 if known.last:
                     self._recent[message_id] = known.as_record()
-            elif known.status == "queued":
+            elif known.status == "queued" or is_intent(known):
                 del self._recent[message_id]
         if run is not None:
             self.note(run)

@@ -15,6 +15,7 @@ import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
+from weakref import WeakSet
 
 import anyio
 
@@ -32,7 +33,9 @@ _log = logging.getLogger("sessionstream.nodes")
 _AGAIN_S: Final = 0.2
 _CHECK_S: Final = 3.0  # a lost wake is found within this
 _CHECKS: Final = 10  # in so many parts, so that no look is a big one
+_LIST_CHECKS: Final = 10 * _CHECKS  # lists are longer, and late news of them does less harm
 _PATIENT_ATTEMPTS: Final = 2
+_HELD_S: Final = 0.005
 _TURN_S: Final = 0.1  # some round trips; after that the others go on
 _NO_LIMITS: Final = RunLimits(timeout_s=0, grace_s=1, max_bytes=1, pending_bytes=1)
 
@@ -48,8 +51,8 @@ class Followed(Node, Protocol):
     def session(self, key: SessionKey) -> Any:
         """Hold a session: an async context manager."""
 
-    def notice(self, key: SessionKey) -> None:
-        """A session changed."""
+    def notice(self, key: SessionKey | None) -> None:
+        """A session changed, or any may have."""
 
 
 class _Look(NamedTuple):
@@ -68,7 +71,7 @@ class Nodes:
         self._leases = Leases(hub, sharing)
         self._wanted: dict[Session, asyncio.Future[None]] = {}
         self._waiter: asyncio.Future[None] | None = None
-        self._torn: set[SessionLog] = set()
+        self._torn: WeakSet[SessionLog] = WeakSet()
         """Logs that cannot go on from where they are: they are taken up anew."""
 
     # --- life
@@ -110,21 +113,38 @@ class Nodes:
         left = self._sessions_of(logs)
         for log in {*logs} - {session.log for session in left}:
             log.leave(Stale())  # its session is not in memory any more: nobody waits for it
+        before = {session: session.log.version for session in left if session.log is not None}
         while left:
-            left = await self._read(left)
+            left = await self._read_all(left)
+        if any(session.log is not None and session.log.version == version for session, version in before.items()):
+            await anyio.sleep(_HELD_S)  # nothing is new: another node has its turn, and needs a moment for it
+
+    async def _read_all(self, sessions: Sequence[Session]) -> list[Session]:
+        """Read what happened to sessions, even when what is stored of one makes no sense."""
+        try:
+            return await self._read(sessions)
+        except StorageError as error:
+            if not error.is_defect:
+                raise
+            if len(sessions) > 1:
+                return [again for one in sessions for again in await self._read_all([one])]
+            _log.error("session %s cannot be followed: %s", sessions[0].key.session_id, error)
+            sessions[0].vanish()
+            return []
 
     async def take_turn(self, session: Resident, attempt: int) -> None:
         """Catch up; from the third attempt on keep the others out meanwhile."""
         if attempt >= _PATIENT_ATTEMPTS and session.log is not None:
-            await self._sharing.hold(session.log.record.ref, _TURN_S)
+            while not await self._sharing.hold(session.log.record.ref, _TURN_S):  # noqa: ASYNC110 - another process has it
+                await anyio.sleep(_HELD_S)
         await self.refresh(session)
 
     async def take_over(self, session: Resident, run: Run) -> None:
         """Seize a run, and take up all that its node has said in it."""
         await self._sharing.seize(session.live.record.ref, run.run_id)
         await self.refresh(session)
-        if session.run is run:
-            run.regain()
+        if session.run is run and session.live.transcript is not None:
+            run.regain(session.live.transcript)
 
     # --- hearing
 
@@ -136,6 +156,7 @@ class Nodes:
                     is_deaf = False
                     if not wakes:
                         self._want_all(self._hub.sessions.values())
+                        self._hub.notice(None)
                     for wake in wakes:
                         self._heed(wake)
             except StorageError as error:
@@ -160,6 +181,8 @@ class Nodes:
             await anyio.sleep(_CHECK_S / _CHECKS)
             sessions = list(self._hub.sessions.values())
             self._want_all(sessions[turn % _CHECKS :: _CHECKS])
+            if turn % _LIST_CHECKS == 0:
+                self._hub.notice(None)
 
     def _want_all(self, sessions: Iterable[Session]) -> None:
         for session in sessions:

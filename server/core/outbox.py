@@ -49,9 +49,6 @@ class LoggedRun(Protocol):
     def lose(self) -> None:
         """Hear that another node has taken it: nothing it says is stored any more."""
 
-    def follow(self, event: Event) -> None:
-        """Hear what another node said in it."""
-
     def ended_elsewhere(self, record: RunRecord, messages: list[Message]) -> None:
         """Hear how another node ended it, and what it added."""
 

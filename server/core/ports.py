@@ -459,14 +459,20 @@ class Sharing(Protocol):
         Returns False when the run is not open any more.
         """
 
-    async def hold(self, ref: int, seconds: float) -> None:
-        """Let no other node commit to a session for so long, or until this one has: who lost often gets a turn."""
+    async def hold(self, ref: int, seconds: float) -> bool:
+        """Let no other node commit to a session for so long, or until this one has: who lost often gets a turn.
+
+        Returns False when another node has it now.
+        """
 
     async def renew_lease(self, ttl_s: float) -> None:
         """Say that this node lives, for as long as that."""
 
     async def drop_lease(self) -> None:
         """Say that this node has left, with all its runs ended."""
+
+    async def held(self) -> Sequence[SessionKey]:
+        """Return the sessions in which this node may have a run open."""
 
     async def lapsed(self) -> Mapping[str, Sequence[SessionKey]]:
         """Return the nodes whose lease is over, each with the sessions in which it may have left a run open."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -30,7 +31,7 @@ _CHUNK_BYTES: Final = 256 << 10  # what one cold read takes from the storage
 class Reader:
     """An async source of chunks of whole frames. Use it inside `Hub.attach`, from one task."""
 
-    __slots__ = ("_epoch", "_position", "_session", "_storage", "_timeout_minutes", "_waiter")
+    __slots__ = ("_epoch", "_position", "_session", "_storage", "_timeout_minutes", "_waiter", "push")
 
     def __init__(self, session: Session, storage: Storage, timeout_minutes: float) -> None:
         self._session = session
@@ -39,6 +40,8 @@ class Reader:
         self._epoch = ""
         self._position = -1
         self._waiter: asyncio.Future[None] | None = None
+        self.push: Callable[[bytes], bool] | None = None
+        """Takes news while `wait` waits, so that nobody need be woken for them; False when it did not take them."""
 
     @property
     def position(self) -> int:
@@ -46,9 +49,24 @@ class Reader:
         return self._position
 
     def wake(self) -> None:
-        """Let `wait` return; safe at any time."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Let `wait` return, or push what is new; safe at any time."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and not self._has_pushed():
+            waiter.set_result(None)
+
+    def _has_pushed(self) -> bool:
+        """Hand on what memory has after the position, if there is somebody to take it and nothing else to see to."""
+        log = self._session.log
+        if self.push is None or log is None or self._session.ended is not None or log.record.epoch != self._epoch:
+            return False
+        ring = log.ring
+        if self._position == ring.last:
+            return False
+        chunk = ring.take(self._position)
+        if chunk is None or not self.push(chunk):
+            return False
+        self._position = ring.last
+        return True
 
     async def wait(self) -> None:
         """Wait until there may be something new. Call only when `take` returned nothing."""

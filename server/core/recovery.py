@@ -13,7 +13,6 @@ from typing import Protocol
 import orjson
 
 from .events import split_frames
-from .grammar import Grammar
 from .journal import Journal
 from .outbox import Entry
 from .ports import OpenRun, RunRecord, SessionKey, SessionRecord
@@ -84,12 +83,11 @@ def _restore(hub: Recovering, log: SessionLog, one: OpenRun) -> None:
         return
     started = [seq for seq, event in parsed if event["type"] == "RUN_STARTED" and event["runId"] == one.run.run_id]
     first = started[-1] if started else log.ring.last + 1
-    transcript, grammar = Transcript(), Grammar()
+    transcript = Transcript()
     for seq, event in parsed:
         if seq >= first:
             transcript.apply(event)
-            grammar.follow(event)
-    run = _as_run(hub, log, one.run, grammar, transcript)
+    run = _as_run(hub, log, one.run, transcript)
     run.first = first
     log.run, log.transcript = run, transcript
     if not started:
@@ -103,16 +101,16 @@ def _end_unfolded(hub: Recovering, log: SessionLog, one: OpenRun) -> None:
     if seqs:
         log.restore(list(one.frames), first=seqs[0], stored=one.stored)
     if one.run is not None:
-        run = _as_run(hub, log, one.run, Grammar(), Transcript())
+        run = _as_run(hub, log, one.run, Transcript())
         run.first = seqs[0] if seqs else log.ring.last + 1
         log.run, log.transcript = run, Transcript()
         run.end("interrupted", reason="restart")
 
 
-def _as_run(hub: Recovering, log: SessionLog, record: RunRecord, grammar: Grammar, transcript: Transcript) -> Run:
+def _as_run(hub: Recovering, log: SessionLog, record: RunRecord, transcript: Transcript) -> Run:
     question = Question(message="", message_id=record.message_id, digest=record.digest)
     limits = RunLimits(timeout_s=0, grace_s=1, max_bytes=1, pending_bytes=1)
     run = Run(log, hub.agent(record.agent), question, limits, run_id=record.run_id)
     run.started_at = record.started_at
-    run.take_up(grammar, transcript)
+    run.take_up(transcript)
     return run

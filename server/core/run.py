@@ -18,7 +18,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
 
@@ -38,6 +38,7 @@ _log = logging.getLogger("sessionstream.run")
 
 _MAX_EVENT_BYTES: Final = 4 << 20  # an official client gives up on a frame of more than 10 MiB
 _RESULTS: Final = {"interrupted": "interrupted by the user", "failed": "the run failed", "finished": "no result"}
+_ENDINGS: Final[dict[str, Status]] = {"finished": "finished", "interrupted": "interrupted", "failed": "failed"}
 _PIECES_PER_TURN: Final = 16  # an agent that never waits must let the loop breathe, and the journal batch
 
 
@@ -128,22 +129,16 @@ class Run:
             ),
         ]
 
-    def take_up(self, grammar: Grammar, transcript: Transcript) -> None:
-        """Know what a crash left open, to be able to end it."""
-        self._grammar = grammar
+    def take_up(self, transcript: Transcript) -> None:
+        """Know what is open in it as committed, to be able to end it: after a crash, or for another node."""
+        self._grammar = Grammar()
+        self._grammar.take_up(transcript.reopening(), transcript.unanswered())
+        self._text_id, self._mender = None, Mender()
         for event in transcript.reopening():
             if event["type"] == "TEXT_MESSAGE_START" and "metadata" in event:
                 self._marks[event["messageId"]] = event["metadata"]
 
     # --- other nodes
-
-    def follow(self, event: Event) -> None:
-        """Hear what was said in it on the node that has it."""
-        if not self.is_foreign:
-            return  # what others put into a run of ours (a new title) is nothing that its end has to close
-        self._grammar.follow(event)
-        if event["type"] == "TEXT_MESSAGE_START" and "metadata" in event:
-            self._marks[event["messageId"]] = event["metadata"]
 
     def lose(self) -> None:
         """Another node took it: the agent is cancelled, and what it says is dropped. The other node will end it."""
@@ -158,14 +153,16 @@ class Run:
         """Another node wrote its last event: tell everybody who waits for that here."""
         self.lose()
         assert self.closing is not None
-        assert record.status != "queued"
-        self.status, self.code = cast("Status", record.status), record.code
+        # A storage that lost its newest data may believe that it has not even begun.
+        self.status = _ENDINGS.get(record.status, "interrupted")
+        self.code = record.code
         self.ended_at, self.usage = record.ended_at, list(map(dict, record.usage))
         self.last, self.messages = record.last, messages
         self.closing.settle()
 
-    def regain(self) -> None:
+    def regain(self, transcript: Transcript) -> None:
         """It was seized for this node: it may be ended here, whoever was to end it before."""
+        self.take_up(transcript)
         if self.is_lost and self.closing is not None:
             self._done, self.closing = self.closing.done, None
         self.is_lost = False

@@ -51,6 +51,11 @@ class Session(Resident):
             self.memo.is_blank = True
         return is_new
 
+    def vanish(self) -> None:
+        """The storage has lost it, and what was answered with it."""
+        super().vanish()
+        self.memo = Memo()
+
     def followed(self) -> None:
         """The log took up what other nodes committed."""
         super().followed()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
@@ -28,6 +28,9 @@ from .outbox import ENTRY_BYTES, Entry, Item, LoggedRun, Prepared, Stale, event_
 from .ports import Change, EndSession, Event, RunRecord, SessionRecord
 from .ring import Ring
 from .transcript import Transcript
+
+_CLEARED: Final = b'{"type":"MESSAGES_SNAPSHOT","messages":[]}'
+"""What stands in a log where everything before it was removed."""
 
 
 class SessionLog:
@@ -176,11 +179,15 @@ class SessionLog:
         if (change.record.message_count, change.record.run_id) != (self.record.message_count, self.record.run_id):
             self.fold_version += 1
         self.record, self.version = change.record, change.record.version
+        if _CLEARED in (change.frames or b""):
+            self.ring.drop_through(first - 1)
+        before, fence = self.run, self.fence
         self._follow_run(change, frames, foreign)
         self._refuse(self._outbox, Stale())
         self.fence = change.fence
         if self.run is None or self.run.is_foreign:
             self.artifacts = dict(change.record.artifacts)
+        if self.run is not before or fence != self.fence:
             self._forget_run()
         self._bound_ring()
         self._wake()
@@ -201,9 +208,7 @@ class SessionLog:
             self.transcript = Transcript()
         for frame in frames:
             if seq_of(frame) >= now.first:
-                event = body_of(frame)
-                self.transcript.apply(event)
-                self.run.follow(event)
+                self.transcript.apply(body_of(frame))
 
     def _end_followed(self, run: LoggedRun, record: RunRecord | None, frames: list[bytes]) -> None:
         record = record or dataclasses.replace(run.as_record(), status="interrupted", last=self.ring.last)

@@ -125,12 +125,12 @@ def test_closing_after_any_prefix_is_legal_and_answers_every_call(events: list[E
 
 @given(legal_events)
 @STEADY
-def test_following_a_log_knows_the_same_closing_as_having_checked_it(events: list[Event]) -> None:
+def test_who_knows_the_transcript_knows_the_same_closing_as_who_checked_the_run(events: list[Event]) -> None:
     """Invariant 9: a run taken up after a crash is closed as it would have been before."""
-    checked, followed = Grammar(), Grammar()
+    checked, followed, transcript = Grammar(), Grammar(), Transcript()
     for event in events:
-        checked.check(copy.deepcopy(event))
-        followed.follow(event)
+        transcript.apply(checked.check(copy.deepcopy(event)))
+    followed.take_up(transcript.reopening(), transcript.unanswered())
 
     def without_ids(closing: list[Event]) -> list[Event]:
         return [{**event, "messageId": "new"} if "content" in event else event for event in closing]
