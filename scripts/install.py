@@ -2,7 +2,7 @@
 
     server   .venv with what constraints.txt pins
     check    the same, with constraints-dev.txt, and node
-    test     the same, with nginx and chromium, and the npm packages of tests/*/package-lock.json
+    test     the same, with redis-server, nginx and chromium, and the npm packages of tests/*/package-lock.json
 
 What stands already is left alone: a copy of the pins, kept beside what they installed, says so. Packages are taken by
 hash. Programs are installed by apt-get, and only when missing and we are root: else we say what to install, and fail.
@@ -16,6 +16,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -33,9 +35,16 @@ PINS: Final = {
 PROGRAMS: Final[dict[str, dict[str, str]]] = {
     "server": {},
     "check": {"node": "nodejs"},
-    "test": {"node": "nodejs", "npm": "npm", "nginx": "nginx", "chromium": "chromium"},
+    "test": {
+        "node": "nodejs",
+        "npm": "npm",
+        "nginx": "nginx",
+        "chromium": "chromium",
+        "redis-server": "redis-server",
+    },
 }
 """Program → Debian's package, by purpose."""
+POLICY: Final = Path("/usr/sbin/policy-rc.d")
 
 
 def main() -> None:
@@ -78,11 +87,30 @@ def missing_programs(programs: dict[str, str]) -> list[str]:
 def apt_install(packages: list[str]) -> None:
     """Install Debian packages; their daemons are not started."""
     say(f"installing {' '.join(packages)} (apt-get)")
-    # RUNLEVEL=1: a web server that a test starts by itself must not come up on port 80 as well.
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     apt_get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
     subprocess.run([*apt_get, "update"], env=env, capture_output=True, check=False)  # an old list may do
-    run([*apt_get, "install", "-y", "--no-install-recommends", *packages], env=env)
+    with no_daemons():
+        run([*apt_get, "install", "-y", "--no-install-recommends", *packages], env=env)
+
+
+@contextmanager
+def no_daemons() -> Iterator[None]:
+    """Let packages start nothing: what tests need they start themselves, not on port 80 or 6379 for everybody.
+
+    Debian asks this file before it starts a daemon, with systemd and without; where there is one, it has its say.
+    """
+    try:
+        with POLICY.open("x") as policy:
+            policy.write("#!/bin/sh\nexit 101\n")
+    except FileExistsError:
+        yield
+        return
+    try:
+        POLICY.chmod(0o755)
+        yield
+    finally:
+        POLICY.unlink(missing_ok=True)
 
 
 def make_venv() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
+import anyio
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
@@ -16,11 +18,13 @@ from .api.middleware import build_middleware
 from .api.problems import exception_handlers
 from .core.hub import Hub
 from .core.lifetime import hub_lifetime
-from .core.ports import Storage
+from .core.storage import Storage
 from .errors import ConfigError
 from .ids import new_id
 from .settings import Settings
 from .storage.sqlite import SqliteStorage
+
+_OPEN_PATIENCE_S: Final = 2.0
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -34,6 +38,7 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with hub_lifetime(hub):
+            await _opened(hub)
             yield
 
     app = Starlette(
@@ -48,21 +53,45 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
+async def _opened(hub: Hub) -> None:
+    """Let nobody in before the storage is open, for a moment: until then another node would answer better.
+
+    Not longer, and not when it is known to be down: then this node says so.
+    """
+    with anyio.move_on_after(_OPEN_PATIENCE_S):
+        # Looked at, not signalled: it happens once in a process, and nothing else pays for it.
+        while not hub.is_open and hub.journal.fault is None:  # noqa: ASYNC110
+            await anyio.sleep(0.005)
+
+
 def _storage(settings: Settings) -> Storage:
     if not settings.redis_url:
         return SqliteStorage(Path(settings.data), durability=settings.durability)
+    if settings.auth == "visitor" and not settings.secret_key:
+        raise ConfigError(
+            "AUTH=visitor with REDIS_URL needs SECRET_KEY, the same on every node: each reads all cookies"
+        )
     try:
+        # Imported when it is wanted: the extra may not be there, and one node needs none of it.
         from .storage.redis import RedisStorage
     except ModuleNotFoundError as error:
-        raise ConfigError(f"REDIS_URL needs an extra: pip install 'sessionstream[redis]' ({error})") from error
-    return RedisStorage(
-        settings.redis_url,
-        prefix=settings.redis_prefix,
-        node_id=new_id().replace("-", ""),
-        timeout_s=settings.storage_timeout_seconds,
-        session_timeout_s=settings.session_timeout_minutes * 60,
-        tombstone_s=settings.tombstone_days * 86_400,
-    )
+        if (error.name or "").partition(".")[0] != "redis":
+            raise
+        raise ConfigError("REDIS_URL needs an extra: pip install 'sessionstream[redis]'") from error
+    try:
+        return RedisStorage(
+            settings.redis_url,
+            prefix=settings.redis_prefix,
+            node_id=new_id().replace("-", ""),
+            timeout_s=settings.storage_timeout_seconds,
+            session_timeout_s=settings.session_timeout_minutes * 60,
+            tombstone_s=settings.tombstone_days * 86_400,
+        )
+    except ValueError:  # its text may hold a piece of the password
+        raise ConfigError(
+            "REDIS_URL must be redis://user:password@host:port/database, and in a password / ? # @ are written "
+            "%2F %3F %23 %40; a cluster has neither a database nor a socket"
+        ) from None
 
 
 def _routes() -> list[Route | Mount]:

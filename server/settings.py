@@ -6,9 +6,10 @@ where the unit says so. README's table is made of this file (`python -m server -
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .errors import ConfigError
 
@@ -16,8 +17,31 @@ _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
 
 
-def _setting(default: Any, unit: str, why: str, choices: tuple[str, ...] = (), *, minimum: float = 0) -> Any:
-    return field(default=default, metadata={"unit": unit, "why": why, "choices": choices, "minimum": minimum})
+class _Form(NamedTuple):
+    """What a text must look like, and how to say so. The value itself is never shown: a URL may hold a password."""
+
+    pattern: re.Pattern[str]
+    told: str
+
+
+_SECRET: Final = _Form(re.compile(r"(?s).*"), "be text")
+_REDIS_URL: Final = _Form(re.compile(r"(|(rediss?|unix)://\S+)"), "begin with redis://, rediss:// or unix://")
+# No braces: they would decide which server of a Redis Cluster holds a key.
+_PREFIX: Final = _Form(re.compile(r"[A-Za-z0-9._-]{1,64}"), "be 1 to 64 letters, digits, or . _ -")
+
+
+def _setting(
+    default: Any,
+    unit: str,
+    why: str,
+    choices: tuple[str, ...] = (),
+    *,
+    minimum: float = 0,
+    form: _Form | None = None,
+) -> Any:
+    metadata = {"unit": unit, "why": why, "choices": choices, "minimum": minimum, "form": form}
+    # A form may be that of a secret, or of what holds one: it stands in no log and no traceback.
+    return field(default=default, metadata=metadata, repr=form is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +61,26 @@ class Settings:
 
     auth: str = _setting("local", "way", "who is asking: see Identity", ("local", "visitor", "proxy"))
     trusted_proxies: str = _setting("127.0.0.1,::1", "addresses", "only these may say who the user is (`AUTH=proxy`)")
-    secret_key: str = _setting("", "text", "signs visitor cookies; empty: made once and kept in the data folder")
+    secret_key: str = _setting(
+        "", "text", "signs visitor cookies; empty: one is made and kept in the data folder", form=_SECRET
+    )
     admins: str = _setting("", "user ids", "who may see all sessions (`AUTH=proxy`)")
     allowed_origins: str = _setting("", "origins", "other sites whose pages may call us; exact, comma-separated")
+
+    redis_url: str = _setting(
+        "",
+        "URL",
+        "empty: SQLite in the data folder; `redis://`, `rediss://` or `unix://`, with `?cluster=true` if it is one: "
+        "nodes share it",
+        form=_REDIS_URL,
+    )
+    redis_prefix: str = _setting(
+        "sessionstream", "text", "all its keys begin so: one for each deployment", form=_PREFIX
+    )
+    lease_seconds: float = _setting(
+        10.0, "seconds", "a node that is silent for this long has its runs ended by another", minimum=1
+    )
+    workers: int = _setting(1, "processes", "nodes behind one port of this machine; needs `REDIS_URL`", minimum=1)
 
     durability: str = _setting(
         "normal",
@@ -47,14 +88,6 @@ class Settings:
         "`normal` survives a killed process, `full` a power cut too (one fsync a batch)",
         ("normal", "full"),
     )
-    redis_url: str = _setting(
-        "", "URL", "empty: SQLite in DATA; with one, several nodes share it: `redis://`, `rediss://`, `unix://`; `?cluster=true`"
-    )
-    redis_prefix: str = _setting("sessionstream", "text", "what every key begins with: deployments that share a Redis")
-    lease_seconds: float = _setting(
-        10.0, "seconds", "a node that is silent for this long has its runs ended by another", minimum=1
-    )
-    workers: int = _setting(1, "processes", "on one machine, with REDIS_URL only", minimum=1)
     storage_timeout_seconds: float = _setting(
         5.0, "seconds", "how long a POST waits for its commit before 503", minimum=0.1
     )
@@ -130,6 +163,9 @@ def _checked(name: str, raw: Any, kind: type, metadata: Mapping[str, Any]) -> An
         raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
     if kind in (int, float) and not metadata["minimum"] <= value < float("inf"):
         raise ConfigError(f"{name} must be at least {metadata['minimum']:g}, not {value!r}")
+    form = metadata["form"]
+    if form and not form.pattern.fullmatch(value):
+        raise ConfigError(f"{name} must {form.told}")
     return value
 
 

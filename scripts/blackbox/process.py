@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -71,14 +71,24 @@ class Sample(NamedTuple):
 class Server:
     """One data folder and the process that serves it."""
 
-    def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None, scripted: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        scripted: bool = True,
+        host: str = "127.0.0.1",
+        launcher: Sequence[str] = (),
+    ) -> None:
+        """`launcher`: a command that becomes the server, such as `ip netns exec NAME`; `host`: where it is reached."""
         self.folder = folder
         self.data = folder / "data"
         self.log = folder / "server.log"
-        self.wire = Wire("127.0.0.1", _free_port())
+        self.wire = Wire(host, _free_port())
         self._settings = {**UNLIMITED, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
-        self._arguments = ["--host", "127.0.0.1", "--port", str(self.wire.port), "--data", str(self.data)]
+        self._launcher = launcher
+        self._arguments = ["--host", host, "--port", str(self.wire.port), "--data", str(self.data)]
         if scripted:
             agents = folder / "agents.toml"
             agents.write_text(AGENTS, encoding="utf-8")
@@ -93,6 +103,11 @@ class Server:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://{self.wire.host}:{self.wire.port}"
@@ -102,7 +117,7 @@ class Server:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "server", *self._arguments],
+                [*self._launcher, sys.executable, "-m", "server", *self._arguments],
                 cwd=ROOT,
                 env={**kept, **ALLOCATOR, **self._settings},
                 stdin=subprocess.DEVNULL,

@@ -10,11 +10,12 @@ import time
 
 from ..core import events
 from ..core.dialogue import Accepted
-from ..core.ports import RunRecord, Storage
+from ..core.ports import RunRecord
 from ..core.reader import Reader
 from ..core.run import Run
 from ..core.session import Session
 from ..core.snapshot import take_snapshot
+from ..core.storage import Storage
 
 
 class RunSource:

@@ -23,19 +23,20 @@ from anyio.abc import TaskGroup
 
 from ..errors import Conflict, LimitReached, SessionstreamError, Unavailable
 from ..settings import Settings
+from .alone import Alone
 from .dialogue import Creation, EndReason
 from .journal import Journal
 from .nodes import Nodes
-from .others import Alone, Others
 from .places import Places
-from .ports import AgentEntry, Message, Service, SessionKey, Storage, StorageError
+from .ports import AgentEntry, Message, Service, SessionKey, StorageError
 from .reader import Reader
 from .reading import reading
 from .recovery import recover
-from .resident import Resident
+from .resident import Others, Resident
 from .run import Run
 from .session import Session
 from .sessionlog import SessionLog
+from .storage import Storage
 from .streams import Streams
 from .upkeep import Upkeep
 
@@ -43,6 +44,7 @@ _log = logging.getLogger("sessionstream.hub")
 
 _BEAT_S: Final = 1.0
 _OPEN_RETRY_S: Final = 1.0
+_HISTORY_RETRY_S: Final = 0.1
 
 
 class Agents(Protocol):
@@ -309,11 +311,13 @@ class Hub:
             record = session.record
             if not record.message_count:
                 return ()
-            try:
-                with anyio.fail_after(self.settings.storage_timeout_seconds):
-                    return [row.message for row in await self.storage.messages(record.ref)]
-            except TimeoutError as error:
-                raise StorageError("the history was not read in time") from error
+            with anyio.move_on_after(self.settings.storage_timeout_seconds):
+                while True:
+                    try:
+                        return [row.message for row in await self.storage.messages(record.ref)]
+                    except StorageError:
+                        await anyio.sleep(_HISTORY_RETRY_S)  # it may be back in a moment, as for a commit
+            raise StorageError("the history was not read in time")
 
         try:
             await run.drive(history)
@@ -384,14 +388,12 @@ class Hub:
 
     def changed(self, session: Resident) -> None:
         """Tell the user's list streams that a session changed."""
-        self.notice(session.key)
+        self.notice(session.key.user_id, session.key)
 
-    def notice(self, key: SessionKey | None) -> None:
-        """Tell list streams that a session, in memory or not, changed; None: any of them may have."""
-        told = self.watchers.values() if key is None else [self.watchers.get(key.user_id, ())]
-        for notices in told:
-            for notice in notices:
-                notice(key)
+    def notice(self, user_id: str, key: SessionKey | None) -> None:
+        """Tell a user's list streams that a session, in memory or not, changed; None: any of them may have."""
+        for notice in self.watchers.get(user_id, ()):
+            notice(key)
 
 
 async def _until(is_done: Callable[[], bool], ends_at: float) -> None:

@@ -20,8 +20,9 @@ import anyio
 
 from ..errors import SessionstreamError, Unavailable
 from .outbox import Prepared, Stale
-from .ports import Batch, StaleError, Storage, StorageError, Write
+from .ports import Batch, StaleError, StorageError, Write
 from .sessionlog import SessionLog
+from .storage import Storage
 
 _log = logging.getLogger("sessionstream.journal")
 

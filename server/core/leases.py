@@ -16,9 +16,10 @@ from typing import Any, Final, Protocol
 import anyio
 
 from ..errors import Gone, NotFound, SessionstreamError, Unavailable
-from .ports import SessionKey, Sharing, Storage, StorageError
+from .ports import SessionKey, StorageError
 from .resident import Node
 from .session import Session
+from .storage import Sharing, Storage
 
 _log = logging.getLogger("sessionstream.leases")
 

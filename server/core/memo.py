@@ -11,8 +11,9 @@ from collections import OrderedDict
 from typing import Final
 
 from ..ids import new_id
-from .ports import RunRecord, SessionRecord, Storage
+from .ports import RunRecord, SessionRecord
 from .run import Run
+from .storage import Storage
 
 _KEPT: Final = 32
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakSet
 
@@ -21,12 +21,13 @@ import anyio
 
 from .leases import Leases
 from .outbox import Stale
-from .ports import Change, Mark, RunRecord, SessionKey, Sharing, Storage, StorageError, Tombstone, Wake
+from .ports import RunRecord, SessionKey, StorageError, Tombstone
 from .question import Question, RunLimits
 from .resident import Node, Resident
 from .run import Run
 from .session import Session
 from .sessionlog import SessionLog
+from .storage import Change, Mark, Sharing, Storage, Wake
 
 _log = logging.getLogger("sessionstream.nodes")
 
@@ -51,8 +52,10 @@ class Followed(Node, Protocol):
     def session(self, key: SessionKey) -> Any:
         """Hold a session: an async context manager."""
 
-    def notice(self, key: SessionKey | None) -> None:
-        """A session changed, or any may have."""
+    watchers: dict[str, set[Callable[[SessionKey | None], None]]]
+
+    def notice(self, user_id: str, key: SessionKey | None) -> None:
+        """A session of a user changed, or any may have."""
 
 
 class _Look(NamedTuple):
@@ -135,7 +138,7 @@ class Nodes:
     async def take_turn(self, session: Resident, attempt: int) -> None:
         """Catch up; from the third attempt on keep the others out meanwhile."""
         if attempt >= _PATIENT_ATTEMPTS and session.log is not None:
-            while not await self._sharing.hold(session.log.record.ref, _TURN_S):  # noqa: ASYNC110 - another process has it
+            while session.log is not None and not await self._sharing.hold(session.log.record.ref, _TURN_S):  # noqa: ASYNC110 - another process has it
                 await anyio.sleep(_HELD_S)
         await self.refresh(session)
 
@@ -156,7 +159,7 @@ class Nodes:
                     is_deaf = False
                     if not wakes:
                         self._want_all(self._hub.sessions.values())
-                        self._hub.notice(None)
+                        self._compare_lists(0, 1)
                     for wake in wakes:
                         self._heed(wake)
             except StorageError as error:
@@ -173,7 +176,7 @@ class Nodes:
         if session is not None and log is not None and wake.version > log.version and _is_followed(session, log):
             self._want(session)
         if wake.is_news:
-            self._hub.notice(wake.key)
+            self._hub.notice(wake.key.user_id, wake.key)
 
     async def _check(self) -> None:
         """Look at every followed session now and then: word of it may be lost."""
@@ -181,8 +184,12 @@ class Nodes:
             await anyio.sleep(_CHECK_S / _CHECKS)
             sessions = list(self._hub.sessions.values())
             self._want_all(sessions[turn % _CHECKS :: _CHECKS])
-            if turn % _LIST_CHECKS == 0:
-                self._hub.notice(None)
+            self._compare_lists(turn, _LIST_CHECKS)
+
+    def _compare_lists(self, turn: int, turns: int) -> None:
+        """Let some of the list streams compare what they told: word of sessions that are in no memory is lost too."""
+        for user_id in list(self._hub.watchers)[turn % turns :: turns]:
+            self._hub.notice(user_id, None)
 
     def _want_all(self, sessions: Iterable[Session]) -> None:
         for session in sessions:
@@ -277,7 +284,7 @@ class Nodes:
             return True
         if isinstance(news, Tombstone):
             session.bury(news)
-            self._hub.notice(session.key)
+            self._hub.notice(session.key.user_id, session.key)
             return True
         assert isinstance(news, Change)
         is_torn = news.frames is None or news.record.epoch != log.record.epoch

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from ..errors import LimitReached, Unavailable
 from ..settings import Settings
-from .ports import Storage
+from .storage import Storage
 from .upkeep import Upkeep
 
 _EXPIRED_FOR_ONE: Final = 20  # who needs a place waits for so many to end, not for all

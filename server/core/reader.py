@@ -19,10 +19,10 @@ import anyio.to_thread
 from ..ids import parse_cursor
 from . import events
 from .events import cut_frames
-from .ports import Storage
 from .session import Session
 from .sessionlog import SessionLog
 from .snapshot import take_snapshot
+from .storage import Storage
 
 _LARGE_SNAPSHOT: Final = 200  # messages
 _CHUNK_BYTES: Final = 256 << 10  # what one cold read takes from the storage

@@ -15,12 +15,13 @@ import orjson
 from .events import split_frames
 from .journal import Journal
 from .outbox import Entry
-from .ports import OpenRun, RunRecord, SessionKey, SessionRecord
+from .ports import RunRecord, SessionKey, SessionRecord
 from .question import Question, RunLimits
 from .resident import Node
 from .run import Run
 from .session import Session
 from .sessionlog import SessionLog
+from .storage import OpenRun
 from .transcript import Transcript
 
 _log = logging.getLogger("sessionstream.recovery")

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from ..errors import Gone, NotFound, Unavailable
 from ..ids import new_id
@@ -22,17 +22,43 @@ from ..settings import Settings
 from . import events
 from .dialogue import Creation
 from .outbox import Entry, Stale
-from .ports import AgentEntry, Event, SessionKey, SessionRecord, Storage, Tombstone, Write
+from .ports import AgentEntry, Event, SessionKey, SessionRecord, Tombstone, Write
 from .reading import reading
 from .run import Run
 from .sessionlog import SessionLog
-
-if TYPE_CHECKING:
-    from .others import Others
+from .storage import Storage
 
 _ATTEMPTS: Final = 20
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
+
+
+class Others(Protocol):
+    """The other nodes, as hub, journal and sessions see them."""
+
+    async def join(self) -> None:
+        """Become one of them. Raises StorageError."""
+
+    async def run(self) -> None:
+        """Follow them until cancelled."""
+
+    async def leave(self) -> None:
+        """Tell them that all runs here have ended."""
+
+    def require_lease(self) -> None:
+        """Raise Unavailable while the others may take this node for dead."""
+
+    async def refresh(self, session: Resident) -> None:
+        """Bring a session to where the storage is. Raises StorageError."""
+
+    async def catch_up(self, logs: Sequence[SessionLog]) -> None:
+        """The same for logs whose commit lost to another node's."""
+
+    async def take_turn(self, session: Resident, attempt: int) -> None:
+        """Make ready for another attempt at a change that lost to other nodes so many times."""
+
+    async def take_over(self, session: Resident, run: Run) -> None:
+        """Take a run of another node, so that it can be ended here."""
 
 
 class Node(Protocol):
@@ -85,6 +111,7 @@ class Resident:
     """One conversation in memory. Made by the hub only; loaded, or created, by the first who needs it."""
 
     __slots__ = (
+        "_follows",
         "_in_flight",
         "_node",
         "_tail",
@@ -110,6 +137,8 @@ class Resident:
         self.is_loaded = False
         """Whether `log` is what the storage has; not before the commit that creates the session."""
         self._node = node
+        self._follows = 0
+        """How much of other nodes' commits was known when the transition began."""
         self._in_flight: asyncio.Future[None] | None = None
         """A change that nobody waits for any more and whose commit has begun."""
         self._tail: Run | None = None
@@ -253,9 +282,10 @@ class Resident:
 
     def vanish(self) -> None:
         """The storage has lost it, with all it held: streams end, and who comes back begins anew."""
-        log, self.log, self.is_loaded, self._tail = self.live, None, False, None
-        log.on_change = None
-        log.leave(Stale(retry_after_s=1))
+        log, self.log, self.is_loaded, self._tail = self.log, None, False, None
+        if log is not None:
+            log.on_change = None
+            log.leave(Stale(retry_after_s=1))
 
     def bury(self, tombstone: Tombstone) -> None:
         """Another node ended it: streams say goodbye."""
@@ -275,6 +305,7 @@ class Resident:
         with reading(self._node.settings.storage_timeout_seconds):
             await self.lock.acquire()
         self._in_flight = None
+        self._follows = self.log.follows if self.log is not None else 0
         try:
             yield
         finally:
@@ -324,7 +355,17 @@ class Resident:
         is_open = self._tail is not None and self._tail.is_open
         return news if is_open else events.housekeeping(self.key.session_id, run_id, when, news)
 
+    def _require_current(self) -> None:
+        """Raise Stale when another node changed the session since the transition began: it is decided anew."""
+        if self.live.follows != self._follows:
+            raise Stale(retry_after_s=1)
+
     async def _commit(self, entry: Entry) -> None:
+        try:
+            self._require_current()
+        except Stale as error:
+            entry.settle(error)
+            raise
         try:
             await self.live.commit(entry, timeout_s=self._node.settings.storage_timeout_seconds)
         finally:

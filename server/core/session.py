@@ -382,6 +382,7 @@ class Session(Resident):
     async def _known(self, message_id: str) -> RunRecord | Run | None:
         with reading(self._node.settings.storage_timeout_seconds):
             known = await self.memo.find(message_id, self.record, self._node.storage)
+        self._require_current()
         run, transcript = self.run, self.live.transcript
         if known is None and run is not None and transcript is not None and message_id in transcript:
             return of_no_run(message_id, run.run_id, run.started_at)  # an answer that is not stored yet

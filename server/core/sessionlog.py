@@ -25,8 +25,9 @@ from . import events
 from .events import body_of, seq_of, split_whole
 from .fold import Fold
 from .outbox import ENTRY_BYTES, Entry, Item, LoggedRun, Prepared, Stale, event_size
-from .ports import Change, EndSession, Event, RunRecord, SessionRecord
+from .ports import EndSession, Event, RunRecord, SessionRecord
 from .ring import Ring
+from .storage import Change
 from .transcript import Transcript
 
 _CLEARED: Final = b'{"type":"MESSAGES_SNAPSHOT","messages":[]}'
@@ -45,6 +46,7 @@ class SessionLog:
         "artifacts",
         "fence",
         "fold_version",
+        "follows",
         "is_buried",
         "is_in_flight",
         "is_shared",
@@ -80,6 +82,8 @@ class SessionLog:
         """Whether other nodes write this log too."""
         self.version = record.version
         """How many commits it has seen."""
+        self.follows = 0
+        """How often it took up what others committed: who decided on less than that decides again."""
         self.fence = 0
         """That of the open run, 0 when none is."""
         self.is_in_flight = False
@@ -172,6 +176,7 @@ class SessionLog:
         """
         frames = split_whole(change.frames or b"")
         first = seq_of(frames[0]) if frames else change.record.seq + 1
+        self.follows += 1
         if change.record.epoch != self.record.epoch or first != self.ring.last + 1:
             self.ring, self.transcript = Ring(first - 1), None
         self.ring.extend(frames)

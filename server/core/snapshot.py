@@ -13,10 +13,11 @@ from typing import Any
 from ..errors import Unavailable
 from ..ids import Cursor
 from . import events
-from .ports import Event, Message, MessageRecord, SessionRecord, Storage
+from .ports import Event, Message, MessageRecord, SessionRecord
 from .queue import public_queue
 from .session import Session
 from .sessionlog import SessionLog
+from .storage import Storage
 
 _ATTEMPTS = 50  # each one more means that another run ended while the messages were read
 

@@ -20,18 +20,9 @@ from ..settings import Settings
 from .dialogue import EndReason
 from .events import collapse
 from .journal import Journal
-from .ports import (
-    CutJournal,
-    PurgeTombstones,
-    ReplaceLog,
-    SaveLog,
-    SessionKey,
-    SessionRecord,
-    Storage,
-    StorageError,
-    TidySearch,
-)
+from .ports import CutJournal, PurgeTombstones, ReplaceLog, SaveLog, SessionKey, SessionRecord, StorageError, TidySearch
 from .session import Session
+from .storage import Storage
 
 _log = logging.getLogger("sessionstream.upkeep")
 

@@ -13,19 +13,12 @@ import anyio
 import anyio.to_thread
 
 from ..core.events import split_frames
-from ..core.ports import (
-    LogSlice,
-    MessageRecord,
-    OpenRun,
-    Page,
-    RunRecord,
-    SaveLog,
-    SessionKey,
-    SessionRecord,
-    StorageError,
-    Tombstone,
-)
+from ..core.ports import LogSlice, MessageRecord, RunRecord, SaveLog, SessionKey, SessionRecord, StorageError, Tombstone
+from ..core.storage import OpenRun, Page
 from . import rows
+from .places import parse_place, place_of
+from .searching import MAX_WORDS, UNSPACED, WORD
+from .slices import slice_of
 from .totals import totals
 
 _Result = TypeVar("_Result")
@@ -33,9 +26,6 @@ _Result = TypeVar("_Result")
 _READERS: Final = 4  # more threads than cores only wait for each other
 _LONGEST_READ_S: Final = 20.0
 _PROGRESS_STEPS: Final = 100_000  # about a millisecond of a query
-_WORD: Final = re.compile(r"[^\W_]+")
-_PLACE: Final = re.compile(r"([0-9]{1,12}\.[0-9]{1,20})_([0-9]{1,18})", re.ASCII)
-_UNSPACED: Final = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
 class SqliteReads:
@@ -131,19 +121,10 @@ class SqliteReads:
         """Return stored frames after a position; at least one row's, whatever its size."""
 
         def query(connection: sqlite3.Connection) -> LogSlice | None:
-            chunks: list[bytes] = []
-            size, position = 0, after
-            for row in connection.execute(
+            found = connection.execute(
                 "SELECT first, last, frames FROM log WHERE ref = ? AND last > ? ORDER BY last", (ref, after)
-            ):
-                part = row["frames"] if row["first"] == position + 1 else _tail(row, position)
-                if part is None:
-                    return LogSlice(b"".join(chunks), position) if chunks else None
-                chunks.append(part)
-                size, position = size + len(part), row["last"]
-                if size >= limit_bytes:
-                    break
-            return LogSlice(b"".join(chunks), position)
+            )
+            return slice_of(map(tuple, found), after, limit_bytes)
 
         return await self._read(query)
 
@@ -205,13 +186,11 @@ class SqliteReads:
 
     async def sessions(self, user_id: str, *, limit: int, cursor: str | None, query: str | None) -> Page:
         """Return a page of a user's sessions, latest activity first."""
-        where, values = ["user_id = ?"], [user_id]
+        where: list[str] = ["user_id = ?"]
+        values: list[Any] = [user_id]
         if cursor is not None:
-            place = _PLACE.fullmatch(cursor)
-            if place is None:
-                raise ValueError(cursor)
             where.append("(last_activity, ref) < (?, ?)")
-            values += [float(place[1]), int(place[2])]  # type: ignore[list-item]
+            values += parse_place(cursor)
         if query is not None:
             condition, found_by = _search(user_id, query)
             where.append(condition)
@@ -225,7 +204,7 @@ class SqliteReads:
             ).fetchall()
             records = [rows.session_record(row) for row in found[:limit]]
             last = records[-1] if len(found) > limit else None
-            return Page(records, f"{last.last_activity!r}_{last.ref}" if last is not None else None)
+            return Page(records, place_of(last.last_activity, last.ref) if last is not None else None)
 
         return await self._read(select)
 
@@ -286,21 +265,9 @@ class SqliteReads:
         return await self._read(lambda connection: totals(connection, user_id))
 
 
-def _tail(row: sqlite3.Row, after: int) -> bytes | None:
-    """Return the frames of a row after a position, None when no kept event ends there."""
-    if row["first"] > after:
-        return None
-    frames: bytes = row["frames"]
-    for epoch, seq, body in split_frames(frames):
-        if seq == after:
-            head = b"id: %s-%d\ndata: " % (epoch.encode(), seq)
-            return frames[frames.index(head + body) + len(head) + len(body) + 2 :]
-    return None
-
-
 def _search(user_id: str, query: str) -> tuple[str, list[Any]]:
     """Return an SQL condition on sessions and its values: every word begins a word of one message, or of the title."""
-    if _UNSPACED.search(query):
+    if UNSPACED.search(query):
         # These scripts put no spaces between words: the index has none to offer, so the user's rows are looked through.
         like = "%" + re.sub(r"([%_\\])", r"\\\1", query) + "%"
         condition = (
@@ -308,10 +275,10 @@ def _search(user_id: str, query: str) -> tuple[str, list[Any]]:
             "WHERE s.user_id = ? AND m.text LIKE ? ESCAPE '\\'))"
         )
         return condition, [like, user_id, like]
-    words = _WORD.findall(query)
+    words = WORD.findall(query)
     if not words:
         return "0", []
-    terms = " AND ".join(f'"{word}" *' for word in words[:16])
+    terms = " AND ".join(f'"{word}" *' for word in words[:MAX_WORDS])
     owner = f'owner : "{rows.owner_token(user_id)}"'
     condition = (
         "ref IN (SELECT ref FROM messages WHERE id IN (SELECT rowid FROM found_messages WHERE found_messages MATCH ?) "

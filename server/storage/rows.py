@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from ..core.ports import Message, MessageRecord, RunRecord, SaveLog, SessionRecord
-
-_SEARCHED_CHARS: Final = 100_000
+from ..core.ports import MessageRecord, RunRecord, SaveLog, SessionRecord
+from .searching import searchable
 
 SESSION_COLUMNS: Final = (
     "ref, user_id, session_id, owner, epoch, seq, title, title_given, agent, persona, started_at, last_activity, "
@@ -126,7 +125,7 @@ def message_row(ref: int, record: MessageRecord) -> tuple[Any, ...]:
         record.tokens_in,
         record.tokens_out,
         ref,
-        _searchable(message),
+        searchable(message),
         orjson.dumps(message),
     )
 
@@ -146,15 +145,6 @@ def message_record(row: sqlite3.Row) -> MessageRecord:
 def log_row(row: sqlite3.Row) -> SaveLog:
     """Return the record of a row of `LOG_COLUMNS`."""
     return SaveLog(row["ref"], row["first"], row["last"], row["frames"], row["ended_at"])
-
-
-def _searchable(message: Message) -> str:
-    content = message.get("content")
-    if message["role"] not in ("user", "assistant", "system"):
-        return ""
-    if isinstance(content, list):
-        content = "\n".join(part.get("text", "") for part in content if isinstance(part, dict))
-    return content[:_SEARCHED_CHARS] if isinstance(content, str) else ""
 
 
 def _json(value: Any) -> str:

@@ -22,12 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from ..core.ports import (
-    Batch,
-    Committed,
-    SessionKey,
-    StorageError,
-)
+from ..core.ports import Batch, Committed, SessionKey, StorageError
 from .reads import SqliteReads
 from .schema import migrate
 from .writes import HANDLERS, all_writes, is_heavy

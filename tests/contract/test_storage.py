@@ -20,15 +20,27 @@ from server.core.ports import (
     LogSlice,
     MessageRecord,
     PurgeTombstones,
-    SaveMessages,
     SaveRun,
     SaveSession,
     SessionKey,
-    Storage,
     StorageError,
     Tombstone,
 )
-from tests.contract.records import frames_of, log_of, message_of, record_of, run_of, write
+from server.core.storage import Storage
+from tests.contract.records import (
+    batch_of,
+    frames_of,
+    load,
+    log_of,
+    message_of,
+    record_of,
+    ref,
+    refusal_of,
+    run_of,
+    said,
+    saved,
+    write,
+)
 
 Again = Callable[[], AbstractAsyncContextManager[Storage]]
 
@@ -37,7 +49,7 @@ Again = Callable[[], AbstractAsyncContextManager[Storage]]
 
 
 async def test_a_new_storage_is_empty(storage: Storage) -> None:
-    assert await storage.load(SessionKey("ann", "s1")) is None
+    assert await load(storage, SessionKey("ann", "s1")) is None
     assert await storage.count(None) == 0
     assert await storage.open_runs() == []
     assert (await storage.sessions("ann", limit=5, cursor=None, query=None)) == ([], None)
@@ -53,70 +65,77 @@ async def test_a_closed_storage_takes_nothing(storage: Storage) -> None:
     await storage.close()
 
     with pytest.raises(StorageError):
-        await storage.commit(Batch(writes=[SaveSession(record_of())]))
+        await storage.commit(Batch())
 
 
 async def test_what_was_committed_is_there_after_opening_again(storage: Storage, again: Again) -> None:
     await write(storage, SaveSession(record_of()))
 
     async with again() as other:
-        assert await other.load(SessionKey("ann", "s1")) == record_of()
+        assert await load(other, SessionKey("ann", "s1")) == record_of()
 
 
 async def test_references_are_never_given_twice(storage: Storage, again: Again) -> None:
-    first = [storage.new_ref() for _ in range(3)]
-    await write(storage, *(SaveSession(record_of(ref)) for ref in first))
+    keys = [SessionKey("ann", f"n{number}") for number in range(6)]
+    first = [storage.new_ref(key) for key in keys[:3]]
+    await write(storage, *(SaveSession(record_of(at, session_id=f"n{at}")) for at in range(3)))
 
     async with again() as other:
-        second = [other.new_ref() for _ in range(3)]
+        second = [other.new_ref(key) for key in keys[3:]]
 
     assert len({*first, *second}) == 6
 
 
-async def test_positions_grow_and_an_empty_commit_returns_the_last(storage: Storage, again: Again) -> None:
-    first = await storage.commit(Batch(frames=frames_of(1, 2)))
-    second = await storage.commit(Batch(frames=frames_of(3, 3)))
+async def test_positions_grow_and_an_empty_commit_returns_the_last(lone: Storage, lone_again: Again) -> None:
+    """A journal in arrival order is kept by storages of one node only."""
+    first = await said(lone, frames_of(1, 2))
+    second = await said(lone, frames_of(3, 3))
     assert first < second
-    assert await storage.commit(Batch()) == second
+    assert (await lone.commit(Batch())).position == second
 
-    await write(storage, CutJournal(second + 1))
-    async with again() as other:
-        assert await other.commit(Batch(frames=frames_of(4, 4))) > second
+    await write(lone, CutJournal(second + 1))
+    async with lone_again() as other:
+        assert await said(other, frames_of(4, 4)) > second
 
 
-async def test_a_batch_is_taken_whole_or_not_at_all(storage: Storage) -> None:
-    """What is wrong is named a defect of the batch, so that the journal can take the rest without it."""
+async def test_an_empty_commit_is_a_probe(storage: Storage) -> None:
+    assert (await storage.commit(Batch())).refused == {}
+    await storage.probe()
+
+
+async def test_a_part_is_taken_whole_or_not_at_all(storage: Storage) -> None:
+    """What is wrong is named a defect, so that the journal can take the rest without it."""
     await write(storage, SaveSession(record_of()))
     broken = message_of(2)
     broken.message["odd"] = object()
-    batch = Batch(
-        frames_of(1, 2),
-        [
-            SaveSession(record_of(title="changed")),
-            SaveMessages(1, [message_of(1)]),
-            SaveRun(1, run_of(status="running")),
-            SaveMessages(1, [broken]),
-        ],
+    wrong = saved(1, broken)
+    batch = await batch_of(
+        storage,
+        SaveSession(record_of(title="changed")),
+        saved(1, message_of(1)),
+        SaveRun(ref(), run_of(status="running")),
+        wrong,
+        frames=frames_of(1, 2),
     )
 
-    with pytest.raises(StorageError) as refusal:
-        await storage.commit(batch)
+    refusal = await refusal_of(storage, batch)
 
-    assert (refusal.value.is_defect, refusal.value.is_transient) == (True, False)
-    assert await storage.load(record_of().key) == record_of()
-    assert await storage.messages(1) == []
-    assert await storage.open_runs() == []
-    await storage.commit(Batch(batch.frames, batch.writes[:-1]))
-    assert len(await storage.messages(1)) == 1
+    assert (refusal.is_defect, refusal.is_transient) == (True, False)
+    assert await load(storage, record_of().key) == record_of()
+    assert await storage.messages(ref()) == []
+    assert await storage.run_by_id(ref(), "r1") is None
+    batch.parts[0].writes.remove(wrong)
+    assert (await storage.commit(Batch(batch.parts))).refused == {}
+    assert len(await storage.messages(ref())) == 1
 
 
 async def test_logs_keep_their_names_when_nothing_is_missing(storage: Storage, again: Again) -> None:
     assert await storage.renew_epochs() is False
-    await write(storage, SaveSession(record_of()), SaveRun(1, run_of(status="running")))
+    await write(storage, SaveSession(record_of()), SaveRun(ref(), run_of(status="running")))
 
     async with again() as other:
         assert await other.renew_epochs() is False
-        assert await other.load(record_of().key) == record_of()
+        assert await load(other, record_of().key) == record_of()
 
 
 # --- sessions
@@ -139,7 +158,7 @@ async def test_a_session_comes_back_as_it_was_saved(storage: Storage) -> None:
     )
     await write(storage, SaveSession(full))
 
-    assert await storage.load(full.key) == full
+    assert await load(storage, full.key) == full
 
 
 async def test_saving_again_replaces(storage: Storage) -> None:
@@ -148,18 +167,18 @@ async def test_saving_again_replaces(storage: Storage) -> None:
 
     await write(storage, SaveSession(changed))
 
-    assert await storage.load(changed.key) == changed
+    assert await load(storage, changed.key) == changed
     assert await storage.count("ann") == 1
 
 
 async def test_the_owner_is_part_of_the_key(storage: Storage) -> None:
     """Invariant 8: another user's session with the same id is another session."""
-    anns, bobs = record_of(1, session_id="s"), record_of(2, session_id="s", user_id="bob")
+    anns, bobs = record_of(session_id="s"), record_of(session_id="s", user_id="bob")
     await write(storage, SaveSession(anns), SaveSession(bobs))
 
-    assert await storage.load(SessionKey("ann", "s")) == anns
-    assert await storage.load(SessionKey("bob", "s")) == bobs
-    assert await storage.load(SessionKey("eve", "s")) is None
+    assert await load(storage, SessionKey("ann", "s")) == anns
+    assert await load(storage, SessionKey("bob", "s")) == bobs
+    assert await load(storage, SessionKey("eve", "s")) is None
     assert sorted(await storage.owners("s")) == ["ann", "bob"]
     assert await storage.owners("t") == []
     assert [await storage.count(user) for user in ("ann", "bob", "eve", None)] == [1, 1, 0, 2]
@@ -172,33 +191,35 @@ async def test_an_ended_session_leaves_its_tombstone_and_nothing_else(storage: S
         storage,
         SaveSession(record),
         SaveSession(record_of(2)),
-        SaveRun(1, run_of(status="running")),
-        SaveMessages(1, [message_of(1, "secret")]),
+        SaveRun(ref(), run_of(status="running")),
+        saved(1, message_of(1, "secret")),
         log_of(1, 3),
     )
 
     await write(storage, EndSession(record, Tombstone("deleted", 50.0)))
 
-    assert await storage.load(record.key) == Tombstone("deleted", 50.0)
-    assert await storage.messages(1) == []
-    assert await storage.run_by_id(1, "r1") is None
-    assert await storage.run_by_message(1, "m1") is None
-    assert await storage.read_log(1, 1, 1000) in (None, LogSlice(b"", 1))
+    assert await load(storage, record.key) == Tombstone("deleted", 50.0)
+    assert await storage.messages(ref()) == []
+    assert await storage.run_by_id(ref(), "r1") is None
+    assert await storage.run_by_message(ref(), "m1") is None
+    assert await storage.read_log(ref(), 1, 1000) in (None, LogSlice(b"", 1))
     assert await storage.owners("s1") == []
     assert await storage.count(None) == 1
     assert (await storage.sessions("ann", limit=5, cursor=None, query="secret")).records == []
     assert await storage.open_runs() == []
 
 
-async def test_tombstones_are_forgotten_after_a_time(storage: Storage) -> None:
-    for ref, ended_at in ((1, 10.0), (2, 20.0)):
-        await write(storage, SaveSession(record_of(ref)))
-        await write(storage, EndSession(record_of(ref), Tombstone("expired", ended_at)))
+async def test_tombstones_are_forgotten_when_told_so(lone: Storage) -> None:
+    """Where nodes share them, they run out by themselves."""
+    storage = lone
+    for number, ended_at in ((1, 10.0), (2, 20.0)):
+        await write(storage, SaveSession(record_of(number)))
+        await write(storage, EndSession(record_of(number), Tombstone("expired", ended_at)))
 
     await write(storage, PurgeTombstones(20.0))
 
-    assert await storage.load(SessionKey("ann", "s1")) is None
-    assert await storage.load(SessionKey("ann", "s2")) == Tombstone("expired", 20.0)
+    assert await load(storage, SessionKey("ann", "s1")) is None
+    assert await load(storage, SessionKey("ann", "s2")) == Tombstone("expired", 20.0)
 
 
 async def test_idle_sessions_are_found_oldest_first(storage: Storage) -> None:
@@ -206,13 +227,13 @@ async def test_idle_sessions_are_found_oldest_first(storage: Storage) -> None:
                ((1, 30, "ann"), (2, 10, "bob"), (3, 20, "ann"), (4, 40, "ann"))]  # fmt: skip
     await write(storage, *map(SaveSession, records))
 
-    async def refs(before: float, limit: int = 10, user: str | None = None) -> list[int]:
-        return [record.ref for record in await storage.idle_since(before, limit, user)]
+    async def idle(before: float, limit: int = 10, user: str | None = None) -> list[str]:
+        return [record.session_id for record in await storage.idle_since(before, limit, user)]
 
-    assert await refs(40) == [2, 3, 1]
-    assert await refs(40, limit=2) == [2, 3]
-    assert await refs(100, user="ann") == [3, 1, 4]
-    assert await refs(10) == []
+    assert await idle(40) == ["s2", "s3", "s1"]
+    assert await idle(40, limit=2) == ["s2", "s3"]
+    assert await idle(100, user="ann") == ["s3", "s1", "s4"]
+    assert await idle(10) == []
 
 
 # --- messages and runs
@@ -220,15 +241,15 @@ async def test_idle_sessions_are_found_oldest_first(storage: Storage) -> None:
 
 async def test_messages_come_back_in_order_and_in_pages(storage: Storage) -> None:
     rows = [message_of(position, f"text {position}") for position in (-2, -1, 1, 5, 9)]
-    await write(storage, SaveSession(record_of()), SaveMessages(1, rows[2:]), SaveMessages(1, rows[:2]))
+    await write(storage, SaveSession(record_of()), saved(1, *rows[2:]), saved(1, *rows[:2]))
 
-    assert await storage.messages(1) == rows
-    assert await storage.messages(1, limit=2) == rows[3:]
-    assert await storage.messages(1, before="m5") == rows[:3]
-    assert await storage.messages(1, before="m5", limit=1) == rows[2:3]
-    assert await storage.messages(1, before="m-2") == []
-    assert await storage.messages(1, before="nobody's") == []
-    assert await storage.messages(2) == []
+    assert await storage.messages(ref()) == rows
+    assert await storage.messages(ref(), limit=2) == rows[3:]
+    assert await storage.messages(ref(), before="m5") == rows[:3]
+    assert await storage.messages(ref(), before="m5", limit=1) == rows[2:3]
+    assert await storage.messages(ref(), before="m-2") == []
+    assert await storage.messages(ref(), before="nobody's") == []
+    assert await storage.messages(ref(2)) == []
 
 
 async def test_a_message_is_kept_whole(storage: Storage) -> None:
@@ -240,48 +261,52 @@ async def test_a_message_is_kept_whole(storage: Storage) -> None:
         "metadata": {"sources": [{"path": "a/b.md"}], "sessionstream": {"run_id": "r"}},
     }
     row = MessageRecord(position=3, run_id="r", created_at=1.5, message=message, tokens_in=10, tokens_out=20)
-    await write(storage, SaveSession(record_of()), SaveMessages(1, [row]))
+    await write(storage, SaveSession(record_of()), saved(1, row))
 
-    assert await storage.messages(1) == [row]
+    assert await storage.messages(ref()) == [row]
 
 
 async def test_saving_a_message_again_replaces_it(storage: Storage) -> None:
-    await write(storage, SaveSession(record_of()), SaveMessages(1, [message_of(1, "apple"), message_of(2, "x")]))
+    await write(storage, SaveSession(record_of()), saved(1, message_of(1, "apple"), message_of(2, "x")))
 
-    await write(storage, SaveMessages(1, [message_of(1, "pear")]))
+    await write(storage, saved(1, message_of(1, "pear")))
 
-    assert [row.message["content"] for row in await storage.messages(1)] == ["pear", "x"]
+    assert [row.message["content"] for row in await storage.messages(ref())] == ["pear", "x"]
     assert (await storage.sessions("ann", limit=5, cursor=None, query="apple")).records == []
-    assert (await storage.sessions("ann", limit=5, cursor=None, query="pear")).records == [record_of()]
+    assert [
+        record.session_id for record in (await storage.sessions("ann", limit=5, cursor=None, query="pear")).records
+    ] == ["s1"]
 
 
 async def test_a_run_is_found_by_its_id_and_by_its_message(storage: Storage) -> None:
     run = run_of(ended_at=2.5, code="agent_failed", status="failed", usage=({"model": "m", "inputTokens": 1},))
-    await write(storage, SaveSession(record_of()), SaveRun(1, run), SaveRun(2, run_of("r2")))
+    await write(
+        storage, *(SaveSession(record_of(n)) for n in (1, 2)), SaveRun(ref(), run), SaveRun(ref(2), run_of("r2"))
+    )
 
-    found = await storage.run_by_id(1, "r1")
+    found = await storage.run_by_id(ref(), "r1")
     assert found is not None
     assert replace(found, usage=tuple(found.usage)) == run
-    assert await storage.run_by_message(1, "m-r1") == found
-    assert await storage.run_by_id(1, "r2") is None
-    assert await storage.run_by_message(1, "m-r2") is None
+    assert await storage.run_by_message(ref(), "m-r1") == found
+    assert await storage.run_by_id(ref(), "r2") is None
+    assert await storage.run_by_message(ref(), "m-r2") is None
 
 
 async def test_a_run_is_replaced_as_it_goes_on(storage: Storage) -> None:
-    await write(storage, SaveSession(record_of()), SaveRun(1, run_of(status="running")))
+    await write(storage, SaveSession(record_of()), SaveRun(ref(), run_of(status="running")))
 
-    await write(storage, SaveRun(1, run_of(status="interrupted", ended_at=3.0)))
+    await write(storage, SaveRun(ref(), run_of(status="interrupted", ended_at=3.0)))
 
-    found = await storage.run_by_message(1, "m-r1")
+    found = await storage.run_by_message(ref(), "m-r1")
     assert found is not None
     assert (found.status, found.ended_at) == ("interrupted", 3.0)
 
 
 async def test_the_id_of_a_message_no_run_began_with_is_taken_too(storage: Storage) -> None:
     """A POST that repeats an answer's id, or an imported message's, is a conflict: its digest is nobody's."""
-    await write(storage, SaveSession(record_of()), SaveMessages(1, [message_of(4, message_id="answer")]))
+    await write(storage, SaveSession(record_of()), saved(1, message_of(4, message_id="answer")))
 
-    found = await storage.run_by_message(1, "answer")
+    found = await storage.run_by_message(ref(), "answer")
 
     assert found is not None
     assert (found.run_id, found.message_id, found.digest, found.started_at > 0) == ("r1", "answer", b"", True)
@@ -291,15 +316,15 @@ async def test_clearing_removes_messages_and_the_log_before_it(storage: Storage)
     await write(
         storage,
         SaveSession(record_of()),
-        SaveMessages(1, [message_of(1, "secret")]),
-        SaveRun(1, run_of()),
+        saved(1, message_of(1, "secret")),
+        SaveRun(ref(), run_of()),
         log_of(1, 4),
     )
 
-    await write(storage, ClearMessages(1, 4), log_of(5, 7))
+    await write(storage, ClearMessages(ref(), 4), log_of(5, 7))
 
-    assert await storage.messages(1) == []
-    assert await storage.read_log(1, 2, 1000) is None
-    assert await storage.read_log(1, 4, 1000) == LogSlice(b"".join(frames_of(5, 7)), 7)
-    assert await storage.run_by_message(1, "m-r1") is not None
+    assert await storage.messages(ref()) == []
+    assert await storage.read_log(ref(), 2, 1000) is None
+    assert await storage.read_log(ref(), 4, 1000) == LogSlice(b"".join(frames_of(5, 7)), 7)
+    assert await storage.run_by_message(ref(), "m-r1") is not None
     assert (await storage.sessions("ann", limit=5, cursor=None, query="secret")).records == []

@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
-from server.core.ports import EndSession, SaveMessages, SaveSession, Storage, TidySearch, Tombstone
-from tests.contract.records import message_of, record_of, write
+from server.core.ports import EndSession, SaveMessages, SaveSession, TidySearch, Tombstone
+from server.core.storage import Storage
+from tests.contract.records import message_of, record_of, saved, write
 
 # --- lists
 
@@ -19,10 +20,11 @@ async def test_sessions_are_listed_latest_first_in_pages_without_gap_or_repetiti
     seen, cursor = [], None
     for _ in range(4):
         page = await storage.sessions("ann", limit=1, cursor=cursor, query=None)
-        seen += [record.ref for record in page.records]
+        seen += [record.session_id for record in page.records]
         cursor = page.next_cursor
 
-    assert seen == [3, 1, 4, 2]
+    listed = sorted(records, key=lambda record: (record.last_activity, record.ref), reverse=True)
+    assert seen == [record.session_id for record in listed]
     assert cursor is None
     assert (await storage.sessions("ann", limit=4, cursor=None, query=None)).next_cursor is None
 
@@ -60,11 +62,11 @@ SEARCHED: Final = {
     ],
 )
 async def test_search_finds_words_of_titles_and_messages(storage: Storage, query: str, titles: list[str]) -> None:
-    for ref, (title, texts) in enumerate(SEARCHED.items(), 1):
+    for number, (title, texts) in enumerate(SEARCHED.items(), 1):
         rows = [message_of(at, text) for at, text in enumerate(texts, 1)]
-        await write(storage, SaveSession(record_of(ref, title=title)), SaveMessages(ref, rows))
-        other = record_of(ref + 10, title=title, user_id="bob")
-        await write(storage, SaveSession(other), SaveMessages(ref + 10, rows))
+        for user_id in ("ann", "bob"):
+            record = record_of(number, title=title, user_id=user_id)
+            await write(storage, SaveSession(record), SaveMessages(record.ref, rows))
 
     page = await storage.sessions("ann", limit=10, cursor=None, query=query)
 
@@ -84,14 +86,14 @@ async def test_search_follows_a_new_title(storage: Storage) -> None:
 
 
 async def test_tidying_the_search_changes_nothing_of_what_it_finds(storage: Storage) -> None:
-    for ref, text in ((1, "apple pie"), (2, "apple juice")):
-        await write(storage, SaveSession(record_of(ref)), SaveMessages(ref, [message_of(1, text)]))
+    for number, text in ((1, "apple pie"), (2, "apple juice")):
+        await write(storage, SaveSession(record_of(number)), saved(number, message_of(1, text)))
     await write(storage, EndSession(record_of(1), Tombstone("deleted", 1.0)))
 
     await write(storage, TidySearch(-500), TidySearch(500))
 
     page = await storage.sessions("ann", limit=5, cursor=None, query="apple")
-    assert [record.ref for record in page.records] == [2]
+    assert [record.session_id for record in page.records] == ["s2"]
 
 
 async def test_totals_count_live_and_ended_sessions(storage: Storage) -> None:

@@ -9,8 +9,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from server.core.alone import Alone
 from server.core.journal import Journal
-from server.core.others import Alone
 from server.core.outbox import Entry
 from server.core.ports import EndSession, SaveSession, Tombstone
 from server.core.sessionlog import SessionLog
@@ -127,7 +127,7 @@ async def test_writes_of_no_session_wait_or_fail_alike(tmp_path: Path) -> None:
         await journal.write([], timeout_s=5)
         tasks.cancel_scope.cancel()
 
-    assert rows_of(tmp_path, "SELECT ref FROM sessions") == [(1,)]
+    assert rows_of(tmp_path, "SELECT ref FROM sessions") == [(record_of().ref,)]
     await storage.close()
 
 

@@ -238,7 +238,7 @@ async def test_runs_of_a_dead_node_end_and_its_queue_goes_on_elsewhere(url: str)
         # Dead is who renews nothing any more, whatever else it still does.
         assert a.hub.storage.sharing is not None
         await a.hub.storage.sharing.drop_lease()
-        a.hub.others._leases._beat_s = 1e9  # type: ignore[union-attr]
+        a.hub.others._leases._beat_s = 1e9  # type: ignore[attr-defined]
         second.say("from the other node")
         second.finish()
         await until_text(client, "from the other node")

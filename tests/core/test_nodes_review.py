@@ -40,7 +40,7 @@ def sharing_of(node: Node) -> Any:
 
 
 def leases_of(node: Node) -> Any:
-    return node.hub.others._leases  # type: ignore[union-attr]
+    return node.hub.others._leases  # type: ignore[attr-defined]
 
 
 async def until_text(client: Client, text: str) -> None:
@@ -236,7 +236,7 @@ async def test_a_lost_creation_leaves_nothing_behind(url: str) -> None:
                 tasks.start_soon(make, a, f"s{number}")
                 tasks.start_soon(make, b, f"s{number}")
         gc.collect()
-        torn = [*a.hub.others._torn, *b.hub.others._torn]  # type: ignore[union-attr]
+        torn = [*a.hub.others._torn, *b.hub.others._torn]  # type: ignore[attr-defined]
         assert not torn
 
 
@@ -328,6 +328,25 @@ async def test_a_message_that_was_started_elsewhere_while_it_is_looked_up_is_tak
         assert [one["id"] for one in (await b.snapshot()).messages].count("m1") == 1
 
 
+async def test_a_snapshot_beside_a_clear_elsewhere_shows_what_stands_at_its_cursor(url: str) -> None:
+    async with two_nodes(url) as (a, b), b.client() as client:
+        await a.tell("old")
+        await until_text(client, "old")
+        read = b.hub.storage.messages
+
+        async def late(*args: Any, **kwargs: Any) -> Any:
+            b.hub.storage.messages = read  # type: ignore[method-assign]
+            found = await read(*args, **kwargs)
+            async with a.held() as session:
+                await session.clear()
+            await a.tell("new")
+            await until_text(client, "new")
+            return found
+
+        b.hub.storage.messages = late  # type: ignore[method-assign]
+        assert [one["content"] for one in (await b.snapshot()).messages] == ["new"]
+
+
 def _command(core: Any) -> Any:
     from server.storage.redis.wire import Command
 
@@ -392,16 +411,15 @@ def _touch() -> Any:
 
 
 async def test_a_message_that_was_lost_with_its_session_can_be_posted_again(url: str) -> None:
-    async with two_nodes(url) as (a, b):
-        async with a.client() as client:
-            first = await a.ask("hello", message_id="m1")
-            await client.until_over(first.run_id)
-            core: Any = a.hub.storage._core  # type: ignore[attr-defined]
-            from server.storage.redis.wire import Command
+    async with two_nodes(url) as (a, b), a.client() as client:
+        first = await a.ask("hello", message_id="m1")
+        await client.until_over(first.run_id)
+        core: Any = a.hub.storage._core  # type: ignore[attr-defined]
+        from server.storage.redis.wire import Command
 
-            await core.tell([Command(key, ("DEL", key)) for key in core.keys.of(log_of(a).record.ref)])
-            await a.ask("hello", message_id="m1")
-            assert [one["id"] for one in (await b.snapshot()).messages][:1] == ["m1"]
+        await core.tell([Command(key, ("DEL", key)) for key in core.keys.of(log_of(a).record.ref)])
+        await a.ask("hello", message_id="m1")
+        assert [one["id"] for one in (await b.snapshot()).messages][:1] == ["m1"]
 
 
 async def test_a_storage_that_takes_no_lease_at_the_start_is_waited_for(url: str) -> None:

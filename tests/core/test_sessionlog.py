@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from server.core.events import split_frames
 from server.core.outbox import Entry, LoggedRun, Prepared
-from server.core.ports import Change, Event, RunRecord, SaveLog, SaveSession
+from server.core.ports import Event, RunRecord, SaveLog, SaveSession
 from server.core.sessionlog import SessionLog
+from server.core.storage import Change
 from server.errors import Unavailable
 from tests.contract.records import frames_of, record_of
 from tests.support.sequences import STEADY

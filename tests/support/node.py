@@ -46,7 +46,7 @@ async def eventually(is_so: Callable[[], object]) -> None:
 class Node:
     """What a test does to a hub; `session` is "s" of one user unless it says otherwise."""
 
-    def __init__(self, hub: Hub, storage: SwitchedStorage, folder: Path) -> None:
+    def __init__(self, hub: Hub, storage: Any, folder: Path) -> None:
         self.hub = hub
         self.storage = storage
         self.folder = folder

@@ -1,0 +1,1 @@
+"""Move sessions between storages: what `scripts/migrate` does, through `server.storage.moving` only."""
