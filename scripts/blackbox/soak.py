@@ -32,7 +32,7 @@ from .kills import kills
 from .leaks import leaks
 from .nodes.cut import cut
 from .nodes.speed import interrupts as interrupts_from_other_nodes
-from .nodes.storms import deaf, disconnects, everything, freezes, restarts, rolling, steady
+from .nodes.storms import deaf, disconnects, everything, freezes, restarts, rolling, steady, unanswered
 from .nodes.storms import kills as kills_of_nodes
 from .reconnects import reconnects
 from .repeats import repeats
@@ -60,6 +60,7 @@ NODE_SCENARIOS: Final[Scenarios] = {
     "cut": cut,
     "disconnects": disconnects,
     "deaf": deaf,
+    "unanswered": unanswered,
     "freezes": freezes,
     "everything": everything,
     "interrupts": interrupts_from_other_nodes,

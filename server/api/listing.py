@@ -149,7 +149,7 @@ async def sessions_stream(request: Request) -> Response:
     async with AsyncExitStack() as stack:
         stack.enter_context(hub.streams.place(user_id))
         source = ListSource(hub, user_id)
-        stack.enter_context(hub.watching(user_id, source.note))
+        stack.enter_context(hub.watchers.watching(user_id, source.note))
         with reading(hub.settings.storage_timeout_seconds):
             first = await source.begin()
         return EventStream(hub, source, first, stack.pop_all())

@@ -13,8 +13,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, Protocol
 
@@ -39,6 +39,7 @@ from .sessionlog import SessionLog
 from .storage import Storage
 from .streams import Streams
 from .upkeep import Upkeep
+from .watchers import Watchers
 
 _log = logging.getLogger("sessionstream.hub")
 
@@ -75,8 +76,7 @@ class Hub:
         self.sessions: dict[SessionKey, Session] = {}
         self.streams = Streams(settings.max_streams_per_user)
         self.user_runs: Counter[str] = Counter()
-        self.watchers: dict[str, set[Callable[[SessionKey | None], None]]] = {}
-        """Per user, who wants to hear that one of his sessions changed."""
+        self.watchers = Watchers()
         self.beat_s = min(_BEAT_S, settings.heartbeat_seconds / 4)
         """How often streams are looked at: what is due within that time is done now."""
         self.is_open = False
@@ -374,26 +374,9 @@ class Hub:
             return {"status": "down", "detail": self.journal.fault or str(cause or error.detail)}
         return {"status": "ok"}
 
-    @contextmanager
-    def watching(self, user_id: str, notice: Callable[[SessionKey | None], None]) -> Iterator[None]:
-        """Call `notice` whenever one of the user's sessions changed (None: any may have), until the context ends."""
-        watchers = self.watchers.setdefault(user_id, set())
-        watchers.add(notice)
-        try:
-            yield
-        finally:
-            watchers.discard(notice)
-            if not watchers and self.watchers.get(user_id) is watchers:
-                del self.watchers[user_id]
-
     def changed(self, session: Resident) -> None:
         """Tell the user's list streams that a session changed."""
-        self.notice(session.key.user_id, session.key)
-
-    def notice(self, user_id: str, key: SessionKey | None) -> None:
-        """Tell a user's list streams that a session, in memory or not, changed; None: any of them may have."""
-        for notice in self.watchers.get(user_id, ()):
-            notice(key)
+        self.watchers.tell(session.key.user_id, session.key)
 
 
 async def _until(is_done: Callable[[], bool], ends_at: float) -> None:

@@ -99,10 +99,11 @@ class Leases:
         """End what dead nodes left, go on with queues they left, say which sessions are in use here."""
         while True:
             await anyio.sleep(self._beat_s)
-            if self._is_lapsed() or self._hub.is_draining:
+            if self._hub.is_draining:
                 continue
-            for step in (self._end_orphans, self._end_unattended, self._start_queues, self._keep_streams, self._count):
-                await _tried(step)
+            steps = (self._end_orphans, self._end_unattended, self._start_queues, self._keep_streams, self._count)
+            if self._is_lapsed() or not all([await _tried(step) for step in steps]):
+                self._first_seen.clear()  # who was seen before the storage was away gets the whole patience again
 
     async def _end_orphans(self) -> None:
         lapsed = await self._sharing.lapsed()
@@ -178,10 +179,12 @@ class Leases:
         self._hub.total = await self._hub.storage.count(None)
 
 
-async def _tried(step: Callable[[], Awaitable[None]]) -> None:
+async def _tried(step: Callable[[], Awaitable[None]]) -> bool:
     try:
         await step()
+        return True
     except (StorageError, SessionstreamError, TimeoutError) as error:
         _log.debug("%s was put off: %s", getattr(step, "__name__", "a step"), error)
     except Exception:  # boundary: a defect here must not take the node down; its lease runs out at worst
         _log.exception("%s failed", getattr(step, "__name__", "a step"))
+    return False

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakSet
 
@@ -28,6 +28,7 @@ from .run import Run
 from .session import Session
 from .sessionlog import SessionLog
 from .storage import Change, Mark, Sharing, Storage, Wake
+from .watchers import Watchers
 
 _log = logging.getLogger("sessionstream.nodes")
 
@@ -52,10 +53,7 @@ class Followed(Node, Protocol):
     def session(self, key: SessionKey) -> Any:
         """Hold a session: an async context manager."""
 
-    watchers: dict[str, set[Callable[[SessionKey | None], None]]]
-
-    def notice(self, user_id: str, key: SessionKey | None) -> None:
-        """A session of a user changed, or any may have."""
+    watchers: Watchers
 
 
 class _Look(NamedTuple):
@@ -176,7 +174,7 @@ class Nodes:
         if session is not None and log is not None and wake.version > log.version and _is_followed(session, log):
             self._want(session)
         if wake.is_news:
-            self._hub.notice(wake.key.user_id, wake.key)
+            self._hub.watchers.tell(wake.key.user_id, wake.key)
 
     async def _check(self) -> None:
         """Look at every followed session now and then: word of it may be lost."""
@@ -188,8 +186,8 @@ class Nodes:
 
     def _compare_lists(self, turn: int, turns: int) -> None:
         """Let some of the list streams compare what they told: word of sessions that are in no memory is lost too."""
-        for user_id in list(self._hub.watchers)[turn % turns :: turns]:
-            self._hub.notice(user_id, None)
+        for user_id in self._hub.watchers.users[turn % turns :: turns]:
+            self._hub.watchers.tell(user_id, None)
 
     def _want_all(self, sessions: Iterable[Session]) -> None:
         for session in sessions:
@@ -225,6 +223,8 @@ class Nodes:
             for session in again:
                 _chain(self._want(session), wanted.pop(session))
             _settle(wanted.values(), None)
+            if again:
+                await anyio.sleep(_HELD_S)  # a part of it is in flight: nothing can be taken up before that is known
 
     async def _look_apart(self, wanted: Mapping[Session, asyncio.Future[None]]) -> None:
         """Look at sessions one by one: what cannot be read of one must not hide the others."""
@@ -284,7 +284,7 @@ class Nodes:
             return True
         if isinstance(news, Tombstone):
             session.bury(news)
-            self._hub.notice(session.key.user_id, session.key)
+            self._hub.watchers.tell(session.key.user_id, session.key)
             return True
         assert isinstance(news, Change)
         is_torn = news.frames is None or news.record.epoch != log.record.epoch

@@ -394,11 +394,6 @@ class Session(Resident):
             raise Conflict(code="message_id_conflict")
         if isinstance(known, Run) and not known.is_over:
             return self._accepted(known)
-        return Accepted(
-            run_id=record.run_id,
-            message_id=record.message_id,
-            status=record.status,
-            cursor=self.live.cursor,
-            run=known if isinstance(known, Run) else None,
-            record=record,
-        )
+        run = known if isinstance(known, Run) else None
+        ids = {"run_id": record.run_id, "message_id": record.message_id}
+        return Accepted(**ids, status=record.status, cursor=self.live.cursor, run=run, record=record)

@@ -179,6 +179,7 @@ class SessionLog:
         self.follows += 1
         if change.record.epoch != self.record.epoch or first != self.ring.last + 1:
             self.ring, self.transcript = Ring(first - 1), None
+            self.fold_version += 1
         self.ring.extend(frames)
         self.ring.spilled = self.ring.last
         if (change.record.message_count, change.record.run_id) != (self.record.message_count, self.record.run_id):
@@ -303,8 +304,7 @@ class SessionLog:
 
     def _refuse(self, items: Sequence[Item], refusal: SessionstreamError) -> None:
         """Drop what is not required of `items` from the outbox, and fail who waits for it."""
-        dropped = [item for item in items if isinstance(item, Entry) and not item.required]
-        self._drop(dropped)
+        self._drop(dropped := [item for item in items if isinstance(item, Entry) and not item.required])
         for entry in dropped:
             entry.settle(refusal)
 

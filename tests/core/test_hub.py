@@ -163,7 +163,7 @@ async def test_nothing_is_left_of_what_ended(tmp_path: Path) -> None:
         await eventually(lambda: node.hub.evict_idle(-1) or not node.hub.sessions)
 
         assert node.hub.sessions == {}
-        assert (node.hub.user_runs, node.hub.streams.by_user, node.hub.watchers) == ({}, {}, {})
+        assert (node.hub.user_runs, node.hub.streams.by_user, node.hub.watchers.users) == ({}, {}, [])
         assert len(os.listdir("/proc/self/fd")) <= files + 4  # the storage's readers
 
 
@@ -257,7 +257,7 @@ async def test_sessions_are_refused_until_the_storage_opens(tmp_path: Path) -> N
 async def test_watchers_hear_of_their_users_sessions_only(tmp_path: Path) -> None:
     heard: list[Any] = []
     async with open_node(tmp_path, agent=saying()) as node:
-        with node.hub.watching("ann", heard.append):
+        with node.hub.watchers.watching("ann", heard.append):
             await make(node, "s")
             await make(node, "s", "bob")
             assert heard == [node.key("s")]
@@ -271,4 +271,4 @@ async def test_watchers_hear_of_their_users_sessions_only(tmp_path: Path) -> Non
             assert 5 <= len(heard) <= 10
         await make(node, "t")
         assert node.key("t") not in heard
-        assert node.hub.watchers == {}
+        assert node.hub.watchers.users == []

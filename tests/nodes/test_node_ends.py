@@ -10,6 +10,7 @@ import pytest
 from scripts.blackbox.arena import emit, script
 from scripts.blackbox.follower import Follower
 from scripts.blackbox.nodes.cut import RATE, Scene, Switch
+from scripts.blackbox.waiting import poll
 from tests.faults.stage import ENDLESS, answer_text, grown, heard, is_counting, until
 from tests.nodes.company import LEASE_S, Company, gathered, needs_redis
 
@@ -98,6 +99,22 @@ async def test_a_message_that_is_lost_between_nodes_is_found_out() -> None:
 
         assert await talk.until_ended(run_id, timeout_s=10)
         assert sum(gate.dropped for gate in company.cluster.gates) > 0
+        await company.same("talk", talk)
+
+
+async def test_what_redis_did_and_could_not_say_is_not_done_twice() -> None:
+    """The connection ends between a commit and its answer, again and again: the same commit is tried, taken once."""
+    async with gathered(is_gated=True) as company:
+        talk = await company.watch(B, "talk")
+        run_id = await company.run(A, "talk", ENDLESS)
+        gate = company.cluster.gates[A]
+        for times in range(1, 20):
+            await heard(talk, 10 * times)
+            gate.answers_to_lose = 1
+            assert await poll(lambda times=times: gate.answers_lost == times, timeout_s=10)  # type: ignore[misc]
+        assert await until(partial(_is_stopped, company, B, "talk", run_id))
+        assert await talk.until_ended(run_id)
+        assert is_counting(answer_text(talk))
         await company.same("talk", talk)
 
 

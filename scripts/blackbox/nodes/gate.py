@@ -2,7 +2,8 @@
 
 `is_cut`: nothing comes through in either direction and no connection ends, as with a cable pulled out; what was sent
 meanwhile arrives when the cable is back, as TCP has it. `drops_messages`: connections that subscribe lose the messages
-that are published to them, and nothing else: the loss that nobody is told about.
+that are published to them, and nothing else: the loss that nobody is told about. `answers_to_lose`: so many times,
+what was asked is done, and the connection ends instead of saying so.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Gate:
         self.drops_messages = False
         self.dropped = 0
         """Messages that were lost on purpose."""
+        self.answers_to_lose = 0
+        self.answers_lost = 0
 
     @property
     def url(self) -> str:
@@ -118,6 +121,10 @@ class _Thinner:
     def answered(self, piece: bytes) -> bytes:
         """Return what the node may see of what Redis sent."""
         if not self._subscribes:
+            if self._gate.answers_to_lose:
+                self._gate.answers_to_lose -= 1
+                self._gate.answers_lost += 1
+                raise ConnectionAbortedError("this answer is lost")
             return piece
         buffer, kept, start = self._rest + piece, [], 0
         while (end := reply_end(buffer, start)) is not None:

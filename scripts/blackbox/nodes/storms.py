@@ -59,6 +59,11 @@ async def deaf(arena: Arena) -> Tally:
     return tally
 
 
+async def unanswered(arena: Arena) -> Tally:
+    """The same while Redis does what it is asked and the connection ends before it says so: nothing is done twice."""
+    return await weather(arena, "unanswered", _lose_answers, is_gated=True)
+
+
 async def freezes(arena: Arena) -> Tally:
     """The same while nodes, and Redis, stand still for longer than a lease and then go on as if nothing had been."""
     return await weather(arena, "freezes", _freeze)
@@ -153,9 +158,19 @@ async def _freeze(arena: Arena, together: Cluster, tally: Tally) -> None:
         tally.count("freezes_of_redis" if node is None else "freezes_of_nodes")
 
 
+async def _lose_answers(arena: Arena, together: Cluster, tally: Tally) -> None:
+    try:
+        while True:
+            # Not more often: a node that starts needs some answers in a row, and tries once a second.
+            await anyio.sleep(arena.random.uniform(0.2, 1))
+            arena.random.choice(together.gates).answers_to_lose = 1
+    finally:
+        tally.count("answers_lost", sum(gate.answers_lost for gate in together.gates))
+
+
 async def _do_everything(arena: Arena, together: Cluster, tally: Tally) -> None:
     async with anyio.create_task_group() as storms:
-        for storm in (_kill_nodes, _restart_redis, _disconnect, _deafen):
+        for storm in (_kill_nodes, _restart_redis, _disconnect, _deafen, _lose_answers):
             storms.start_soon(storm, arena, together, tally)
 
 

@@ -13,7 +13,7 @@ from . import codec
 from . import keys as names
 from .commits import Commits
 from .core import RedisCore
-from .scripts import CHANGES, FORGET, HOLD, SEIZE
+from .scripts import CHANGES, DIRECT, FORGET, HOLD, SEIZE
 from .wakes import listen
 from .wire import Command
 
@@ -89,9 +89,7 @@ class RedisSharing:
         mine = self._core.keys.runs(self.node_id)
         nodes = self._core.keys.nodes
         # Noted first: a node that dies right after must not leave a run that nobody looks for.
-        await self._core.tell(
-            [Command(mine, ("SADD", mine, names.short(ref))), Command(nodes, ("SADD", nodes, self.node_id))]
-        )
+        await self._core.tell([self._direct("SADD", mine, names.short(ref)), self._direct("SADD", nodes, self.node_id)])
         [taken] = await self._core.tell([self._core.of(SEIZE, ref, names.S, args=(run_id, self.node_id))])
         if taken is None:
             return False
@@ -109,6 +107,10 @@ class RedisSharing:
         [held] = await self._core.tell([self._core.of(HOLD, ref, names.S, args=(self.node_id, int(seconds * 1000)))])
         return bool(held)
 
+    def _direct(self, name: str, key: str, *args: Any) -> Command:
+        """Return a command that is carried out also when memory is full: who may stop and who lives must be known."""
+        return self._core.command(DIRECT, [key], name, *args)
+
     # --- who lives
 
     async def renew_lease(self, ttl_s: float) -> None:
@@ -118,8 +120,8 @@ class RedisSharing:
         self.has_lease = True
         await self._core.tell(
             [
-                Command(keys.nodes, ("SADD", keys.nodes, self.node_id)),
-                Command(lease, ("SET", lease, "1", "PX", max(1, int(ttl_s * 1000)))),
+                self._direct("SADD", keys.nodes, self.node_id),
+                self._direct("SET", lease, "1", "PX", max(1, int(ttl_s * 1000))),
             ]
         )
 
