@@ -12,13 +12,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from server.storage.redis import RedisStorage
-
 from server.core.hub import Hub
 from server.core.lifetime import hub_lifetime
 from server.core.ports import Agent
 from server.ids import new_id
 from server.settings import Settings
+from server.storage.redis import RedisStorage
 
 from .agents import Catalog, echo
 from .node import Node, eventually

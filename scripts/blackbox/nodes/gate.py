@@ -99,6 +99,8 @@ class Gate:
         with suppress(OSError):
             while piece := await reader.read(READ_BYTES):
                 await self._is_open.wait()
+                if writer.is_closing():
+                    break
                 writer.write(passed(piece))
                 await writer.drain()
         await self._is_open.wait()  # the other side does not hear of the end either
