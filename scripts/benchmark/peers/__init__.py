@@ -1,0 +1,1 @@
+"""The apps we compare with, and the agents that talk in all of them alike."""

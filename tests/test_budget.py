@@ -1,0 +1,103 @@
+"""What the server may take, in counts that no machine changes: what makes it dearer fails here, without a clock.
+
+Each bound is what was counted when it was set, and a little room. Lower them when the server gets cheaper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from scripts.benchmark.counts import Cost, Counter, counting
+
+SESSIONS = 40
+ROUNDS = 10
+
+POST_STATEMENTS = 8
+POST_COMMITS = 1
+OPEN_TASKS = 2
+OPEN_KEPT_BYTES = 40_000
+OPEN_KEPT_BLOCKS = 340
+TOKEN_CALLS = 75
+TOKEN_KEPT_BLOCKS = 3.3
+WAITING_TOKEN_CALLS = 21.5
+ROUND_STATEMENTS = 3
+END_STATEMENTS = 13
+END_CALLS = 230
+
+
+@asynccontextmanager
+async def _talking(folder: Path, ids: list[str]) -> AsyncIterator[Counter]:
+    """Give sessions with streams whose agents have said a word already."""
+    async with counting(folder) as counter:
+        await counter.open(ids)
+        for session_id in ids:
+            await counter.post(session_id)
+        await counter.tokens(1)
+        yield counter
+
+
+@pytest.fixture
+def ids() -> list[str]:
+    return [f"session-{number}" for number in range(SESSIONS)]
+
+
+async def test_post_takes_one_commit_of_few_statements(tmp_path: Path) -> None:
+    """A message is one transaction, whether its session is new or not."""
+    async with counting(tmp_path) as counter:
+        await counter.open(["talk"])
+        costs: list[Cost] = []
+        for _ in range(2):
+            costs.append(await counter.post("talk"))
+            await counter.end()
+
+    assert [cost.commits for cost in costs] == [POST_COMMITS, POST_COMMITS]
+    assert max(cost.statements for cost in costs) <= POST_STATEMENTS
+
+
+async def test_idle_stream_takes_two_tasks_and_little_memory(tmp_path: Path, ids: list[str]) -> None:
+    """The request's own task, and the one that sends; the session counts with its stream."""
+    async with counting(tmp_path) as counter:
+        await counter.open(["first"])  # what is made once for all
+        cost = await counter.open(ids)
+
+    assert cost.tasks <= OPEN_TASKS
+    assert cost.kept_bytes <= OPEN_KEPT_BYTES
+    assert cost.blocks <= OPEN_KEPT_BLOCKS
+
+
+async def test_token_takes_one_send_and_a_share_of_one_commit(tmp_path: Path, ids: list[str]) -> None:
+    """All sessions that speak in one turn of the loop share a commit; each reader is sent each token once."""
+    async with _talking(tmp_path, ids) as counter:
+        cost = await counter.tokens(ROUNDS)
+
+    assert cost.sends == 1
+    assert cost.events == 1
+    assert cost.commits * SESSIONS <= 1
+    assert cost.statements * SESSIONS <= ROUND_STATEMENTS
+    assert cost.calls <= TOKEN_CALLS
+    assert cost.blocks <= TOKEN_KEPT_BLOCKS
+
+
+async def test_waiting_tokens_go_together(tmp_path: Path, ids: list[str]) -> None:
+    """Ten words that wait for the same commit are sent at most twice."""
+    async with _talking(tmp_path, ids) as counter:
+        cost = await counter.tokens(ROUNDS, waiting=10)
+
+    assert cost.sends <= 0.2
+    assert cost.events <= 0.2
+    assert cost.calls <= WAITING_TOKEN_CALLS
+
+
+async def test_runs_that_end_together_share_a_commit(tmp_path: Path, ids: list[str]) -> None:
+    """The end of a run is its last events, its messages, its log and its record: a few statements, one send."""
+    async with _talking(tmp_path, ids) as counter:
+        cost = await counter.end()
+
+    assert cost.sends == 1
+    assert cost.commits * SESSIONS <= 1
+    assert cost.statements <= END_STATEMENTS
+    assert cost.calls <= END_CALLS
