@@ -24,7 +24,7 @@ from ..core.session import Session
 from ..core.snapshot import take_snapshot
 from ..errors import AgentFailed, Invalid, SessionstreamError
 from ..ids import new_id
-from .access import creation_of, hub_of, key_of
+from .access import creation_of, hub_of, key_of, principal_of
 from .answers import json_answer
 from .bodies import ChatBody, InterruptBody, SystemBody, read_body
 from .events import EventStream
@@ -47,7 +47,7 @@ async def chat(request: Request) -> Response:
     creation = creation_of(request, agent=body.agent, persona=body.persona)
     key = await _key(request, body.session_id)
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(hub.session(key, creation))
+        session = await stack.enter_async_context(hub.session(key, creation, is_new_id=body.session_id is None))
         is_stream = _wants_events(request)
         reader = await stack.enter_async_context(hub.attach(session)) if is_stream or body.wait else None
         accepted = await session.ask(question, agent=body.agent, on_busy=body.on_busy)
@@ -62,11 +62,13 @@ async def chat(request: Request) -> Response:
 async def stream(request: Request) -> Response:
     """GET /api/chat/stream: a snapshot, or exactly what follows the cursor, then what happens."""
     hub = hub_of(request)
-    key = await _key(request, query_id(request, "session_id"))
+    session_id = query_id(request, "session_id")
+    key = await _key(request, session_id)
     # The header wins: it is what a browser that comes back by itself has learnt since it was given the URL.
     cursor = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(hub.session(key, creation_of(request)))
+        held = hub.session(key, creation_of(request), is_new_id=session_id is None)
+        session = await stack.enter_async_context(held)
         reader = await stack.enter_async_context(hub.attach(session))
         with reading(hub.settings.storage_timeout_seconds):
             first = await reader.begin(cursor) if request.method != "HEAD" else b""
@@ -130,7 +132,9 @@ async def state(request: Request) -> Response:
 
 
 async def _key(request: Request, session_id: str | None) -> SessionKey:
-    return await key_of(request, session_id or new_id())
+    if session_id is None:
+        return SessionKey(principal_of(request).user_id, new_id())
+    return await key_of(request, session_id)
 
 
 def _digest(*parts: Any) -> bytes:

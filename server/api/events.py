@@ -1,7 +1,7 @@
 """The SSE response: a reader on one side, a socket on the other, and nothing between them.
 
-A subclass of sse-starlette's `EventSourceResponse` with a `__call__` of its own: two tasks a stream (one sends, the
-request's own waits for the disconnect) instead of five, no generator and no cancel scope per chunk. What the library's
+A subclass of sse-starlette's `EventSourceResponse` with a `__call__` of its own: the request's task alone instead of
+five (our own server says when the connection is gone), no generator and no cancel scope per chunk. What the library's
 `__call__` did is supplied here: heartbeats and send timeouts by the hub's one timer (`beat`), the end on shutdown by
 the hub (`drain`), HEAD without a stream, cleanup in one `finally`. Frames arrive encoded, LF only.
 
@@ -35,6 +35,8 @@ TRANSPORT: Final = "sessionstream.transport"
 """Name of the ASGI extension under which our own server passes the connection, so that a dead one can be cut."""
 PUSH: Final = "sessionstream.push"
 """Name of the one that writes to it at once: a client that keeps up costs no task switch for a token."""
+LOST: Final = "sessionstream.lost"
+"""Name of the one that says when it is gone: a stream then needs no second task that waits for that."""
 
 
 class Source(Protocol):
@@ -75,6 +77,7 @@ class EventStream(EventSourceResponse):
         self._stack = stack
         self._is_due = False
         self._is_leaving = False
+        self._is_lost = False
         self._last_sent = time.monotonic()
         self._sending_since: float | None = None
         self._scope: anyio.CancelScope | None = None
@@ -97,16 +100,37 @@ class EventStream(EventSourceResponse):
             self._hub.streams.add(self)
             if self._hub.is_draining:
                 self.drain()  # it was not there when the others were told
-            async with anyio.create_task_group() as tasks:
-                self._scope = tasks.cancel_scope
-                tasks.start_soon(self._stream, send)
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                tasks.cancel_scope.cancel()
+            on_lost = extensions.get(LOST)
+            if on_lost is None:
+                await self._stream_beside(receive, send)
+            else:
+                await self._stream_alone(send, on_lost)
         finally:
             self._hub.streams.discard(self)
             with anyio.CancelScope(shield=True):
                 await self._stack.aclose()
+
+    async def _stream_alone(self, send: Send, on_lost: Callable[[Callable[[], None] | None], None]) -> None:
+        """Stream on our own server."""
+        on_lost(self._lose)
+        try:
+            await self._stream(send)
+        finally:
+            on_lost(None)
+
+    async def _stream_beside(self, receive: Receive, send: Send) -> None:
+        """Stream on a server that is not ours: a disconnect must be waited for, in a task of its own."""
+        async with anyio.create_task_group() as tasks:
+            self._scope = tasks.cancel_scope
+            tasks.start_soon(self._stream, send)
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            tasks.cancel_scope.cancel()
+
+    def _lose(self) -> None:
+        """Hear that the connection is gone."""
+        self._is_lost = True
+        self._source.wake()
 
     # --- the hub's timer and end
 
@@ -145,12 +169,12 @@ class EventStream(EventSourceResponse):
             await self._write(send)
         except OSError:
             _log.debug("the client went away while something was sent")  # how ASGI 2.4 servers say so
-        assert self._scope is not None
-        self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
     def push(self, chunk: bytes) -> bool:
         """Write this now, if the client keeps up and nothing else is to be done; the task must be waiting."""
-        if self._push is None or self._is_leaving or self._is_due:
+        if self._push is None or self._is_leaving or self._is_due or self._is_lost:
             return False
         self._has_pushed = self._push(chunk)
         return self._has_pushed
@@ -164,7 +188,7 @@ class EventStream(EventSourceResponse):
         for start in range(_SLICE_BYTES, len(first), _SLICE_BYTES):
             await self._send(send, bytes(first[start : start + _SLICE_BYTES]))
         del first
-        while True:
+        while not self._is_lost:
             chunk = await self._next()
             if chunk:
                 await self._send(send, chunk)

@@ -8,13 +8,14 @@ peer that takes nothing, and write to one that keeps up without waking a task fo
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar, Final
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..errors import BadRequest
 from ..ids import new_id
-from .events import PUSH, TRANSPORT
+from .events import LOST, PUSH, TRANSPORT
 from .problems import problem_response
 
 MAX_HEAD_BYTES: Final = 64 << 10
@@ -28,6 +29,7 @@ class Protocol(HttpToolsProtocol):
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
     """There while a head is waited for."""
+    _on_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Begin to wait for a request."""
@@ -38,6 +40,8 @@ class Protocol(HttpToolsProtocol):
         """Forget the connection."""
         self._end_head()
         super().connection_lost(exc)
+        if self._on_lost is not None:
+            self._on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Take what came; refuse a head that does not end."""
@@ -51,13 +55,20 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self.scope["extensions"] = {TRANSPORT: self.transport, PUSH: self.push}  # type: ignore[dict-item]  # ours
+        ours: Any = {TRANSPORT: self.transport, PUSH: self.push, LOST: self.on_lost}
+        self.scope["extensions"] = ours
         self._await_head()
 
     def on_headers_complete(self) -> None:
         """Hand the request to the app."""
         self._end_head()
         super().on_headers_complete()
+
+    def on_lost(self, notice: Callable[[], None] | None) -> None:
+        """Call `notice` when the connection is lost; None: nobody waits for that any more."""
+        self._on_lost = notice
+        if notice is not None and self.transport.is_closing():
+            notice()
 
     def push(self, chunk: bytes) -> bool:
         """Write a piece of the body that is being streamed; False when it cannot be written now, and nothing was."""

@@ -45,7 +45,7 @@ async def create(request: Request) -> Response:
         ip_address=made.ip_address,
     )
     key = SessionKey(principal_of(request).user_id, body.session_id or new_id())
-    async with hub.session(key, creation, must_be_new=True) as session:
+    async with hub.session(key, creation, must_be_new=True, is_new_id=body.session_id is None) as session:
         return json_answer(_public(hub, session), status=201)
 
 
@@ -203,7 +203,7 @@ async def take_in(request: Request) -> Response:
         created_at=_seconds(body.session.created_at),
     )
     key = SessionKey(principal_of(request).user_id, new_id())
-    async with hub.session(key, creation) as session:
+    async with hub.session(key, creation, is_new_id=True) as session:
         return json_answer(_public(hub, session), status=201)
 
 

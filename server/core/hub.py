@@ -179,9 +179,11 @@ class Hub:
 
     @asynccontextmanager
     async def session(
-        self, key: SessionKey, creation: Creation | None = None, *, must_be_new: bool = False
+        self, key: SessionKey, creation: Creation | None = None, *, must_be_new: bool = False, is_new_id: bool = False
     ) -> AsyncIterator[Session]:
         """Hold a session: the one in memory, the stored one, or a new one made by `creation`.
+
+        `is_new_id` says that the id was made just now, so that nobody need look whether it is there.
 
         Raises:
             SessionstreamError: as `Session.load`; Unavailable; LimitReached when there are too many sessions; Conflict
@@ -192,7 +194,7 @@ class Hub:
             session = self.sessions[key] = Session(key, self)
         session.pins += 1
         try:
-            is_new = await self.load(session, creation)
+            is_new = await self.load(session, creation, is_new_id=is_new_id)
             if must_be_new and not is_new:
                 raise Conflict(code="session_exists")
             yield session
@@ -202,7 +204,7 @@ class Hub:
             if not session.pins and (not session.is_loaded or session.ended is not None):
                 self._forget(session)
 
-    async def load(self, session: Session, creation: Creation | None = None) -> bool:
+    async def load(self, session: Session, creation: Creation | None = None, *, is_new_id: bool = False) -> bool:
         """Load a session that is held already; say whether it was created just now. Raises as `session` does."""
         self.require_open()
         timeout_s = self.settings.storage_timeout_seconds
@@ -212,7 +214,7 @@ class Hub:
             if session.is_loaded and session.ended is None:
                 return False
         with reading(timeout_s):
-            is_new = await session.load(creation, partial(self._place, session.key.user_id))
+            is_new = await session.load(creation, partial(self._place, session.key.user_id), is_new_id=is_new_id)
             if session.record.run_id is not None:
                 await self.others.refresh(session)
         if is_new:
@@ -237,6 +239,7 @@ class Hub:
         has_ended = await session.end(reason, idle_since=idle_since)
         if has_ended:
             self.total -= 1
+            self._places.ended(session.key.user_id)
             self.upkeep.has_garbage = True
             self.changed(session)
         return has_ended

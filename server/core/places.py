@@ -1,12 +1,14 @@
 """Places: how many sessions there may be, of one user and of all; those who come at once are counted too.
 
-A place is held from the check until the session that takes it is committed. Sessions of one user are made one after
-the other, so that the storage's count of them is exact; expired ones are cleared before anybody is refused.
+A place is held from the check until the session that takes it is committed. A node that has the storage for itself
+counts a user's sessions once and keeps count from then on, so that any number of them are made at once; where nodes
+share it, they are made one after the other, each counted anew. Expired ones are cleared before anybody is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
@@ -17,6 +19,7 @@ from ..settings import Settings
 from .storage import Storage
 from .upkeep import Upkeep
 
+_KEPT: Final = 10_000
 _EXPIRED_FOR_ONE: Final = 20  # who needs a place waits for so many to end, not for all
 
 
@@ -30,12 +33,26 @@ class Counted(Protocol):
     """Live sessions in the storage."""
 
 
+class _Count:
+    """A user's sessions: those that are stored, as far as this node knows, and those that are being made."""
+
+    __slots__ = ("__weakref__", "door", "stored", "taken")
+
+    def __init__(self) -> None:
+        self.door = asyncio.Lock()
+        self.stored: int | None = None
+        self.taken = 0
+
+
 class Places:
     """The places of one hub."""
 
     def __init__(self, hub: Counted) -> None:
         self._hub = hub
-        self._doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._counts: WeakValueDictionary[str, _Count] = WeakValueDictionary()
+        self._kept: OrderedDict[str, _Count] = OrderedDict()
+        """Those counted last, so that they need not be counted again."""
+        self._ends = 0
         self._taken = 0
         """Places of sessions that are being made."""
 
@@ -47,29 +64,73 @@ class Places:
             LimitReached: the user has too many. Unavailable: all together have.
             StorageError: they cannot be counted.
         """
-        door = self._doors.get(user_id)
-        if door is None:
-            door = self._doors[user_id] = asyncio.Lock()
-        async with door:
+        async with self._place_of(user_id):
             if not self._has_room():
                 await self._hub.upkeep.expire(limit=_EXPIRED_FOR_ONE)
             if not self._has_room():
                 raise Unavailable(code="server_full", retry_after_s=60)
             self._taken += 1
             try:
-                await self._require_room_of(user_id)
                 yield
             finally:
                 self._taken -= 1
+
+    def ended(self, user_id: str) -> None:
+        """Hear that a session of the user is gone."""
+        self._ends += 1
+        count = self._counts.get(user_id)
+        if count is not None and count.stored is not None:
+            count.stored -= 1
+
+    @asynccontextmanager
+    async def _place_of(self, user_id: str) -> AsyncIterator[None]:
+        limit = self._hub.settings.max_sessions_per_user
+        if not limit:
+            yield
+            return
+        count = self._counts.get(user_id)
+        if count is None:
+            count = self._counts[user_id] = _Count()
+        if self._hub.storage.sharing is not None:
+            async with count.door:
+                await self._require_room_of(user_id, count, limit)
+                yield
+            return
+        async with count.door:
+            await self._require_room_of(user_id, count, limit)
+            count.taken += 1
+        self._keep(user_id, count)
+        try:
+            yield
+            assert count.stored is not None
+            count.stored += 1
+        finally:
+            count.taken -= 1
+
+    def _keep(self, user_id: str, count: _Count) -> None:
+        self._kept[user_id] = count
+        self._kept.move_to_end(user_id)
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
 
     def _has_room(self) -> bool:
         limit = self._hub.settings.max_sessions
         return not limit or self._hub.total + self._taken < limit
 
-    async def _require_room_of(self, user_id: str) -> None:
-        hub, limit = self._hub, self._hub.settings.max_sessions_per_user
-        if not limit or await hub.storage.count(user_id) < limit:
+    async def _require_room_of(self, user_id: str, count: _Count, limit: int) -> None:
+        if await self._counted(user_id, count) + count.taken < limit:
             return
-        await hub.upkeep.expire(user_id)
-        if await hub.storage.count(user_id) >= limit:
+        await self._hub.upkeep.expire(user_id)
+        if await self._counted(user_id, count) + count.taken >= limit:
             raise LimitReached(code="limit_sessions_per_user", retry_after_s=60)
+
+    async def _counted(self, user_id: str, count: _Count) -> int:
+        """Return how many sessions of the user are stored."""
+        if self._hub.storage.sharing is not None:
+            return await self._hub.storage.count(user_id)
+        while count.stored is None:
+            ends = self._ends
+            stored = await self._hub.storage.count(user_id)
+            if ends == self._ends:  # else one may have ended while they were counted
+                count.stored = stored
+        return count.stored

@@ -192,7 +192,11 @@ class Resident:
 
     @decided_anew
     async def load(
-        self, creation: Creation | None, place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+        self,
+        creation: Creation | None,
+        place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        *,
+        is_new_id: bool = False,
     ) -> bool:
         """Make sure that the session is in memory; say whether it was created just now, within a `place`.
 
@@ -208,7 +212,7 @@ class Resident:
                 raise Gone(code=f"session_{self.ended.reason}")
             if self.is_loaded:
                 return False
-            found = await self._node.storage.load(self.key)
+            found = None if is_new_id else await self._node.storage.load(self.key)
             if isinstance(found, Tombstone):
                 self.ended = found
                 raise Gone(code=f"session_{found.reason}")

@@ -89,11 +89,6 @@ class Run:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def agent_name(self) -> str:
-        """The agent that answers."""
-        return self._agent.name
-
-    @property
     def is_over(self) -> bool:
         """Whether the last event is appended; what the agent yields now is dropped."""
         return self.closing is not None
@@ -275,14 +270,17 @@ class Run:
         turn = await self._turn(history)
         self._spent = turn.usage
         answer = self._agent.agent(turn)
-        async with aclosing(closable(answer)) as pieces:
-            async for piece in pieces:
-                if self.is_over:
-                    return
-                if type(piece) is str:
-                    await self._take_text(piece)
-                else:
+        async with aclosing(closable(answer)) as yielded:
+            async for piece in yielded:
+                if type(piece) is not str:
                     await self._take_event(piece)
+                    continue
+                for part in (piece,) if len(piece) <= MAX_DELTA_CHARS else pieces(piece):
+                    if self.is_over:
+                        return
+                    self._take_text(part)
+                    if self._is_pause_due():  # asked here, so that a token that need not wait costs no coroutine
+                        await self._pause()
         self.end("finished")  # closes what is open; nothing when a stop came first
 
     async def _turn(self, history: Callable[[], Any]) -> Turn:
@@ -307,7 +305,7 @@ class Run:
 
     # --- what the agent yields
 
-    async def _take_text(self, text: str) -> None:
+    def _take_text(self, text: str) -> None:
         text = self._mender.feed(text)
         if not text:
             return
@@ -315,10 +313,11 @@ class Run:
         if self._text_id is None:
             self._begin_text()
         assert self._text_id is not None
-        for part in pieces(text) if len(text) > MAX_DELTA_CHARS else (text,):
-            await self._append({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": part})
+        self._log.append_event({"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": text})
 
     async def _take_event(self, event: Any) -> None:
+        if self.is_over:
+            return
         # Encoded before it is checked: what cannot be sent must open nothing. Decoded again: the agent may go on to
         # change what it yielded.
         body = encoded(event)
@@ -358,10 +357,17 @@ class Run:
         await self._pace()
 
     async def _pace(self) -> None:
+        if self._is_pause_due():
+            await self._pause()
+
+    def _is_pause_due(self) -> bool:
         self._pieces += 1
+        return not self._pieces % _PIECES_PER_TURN or self._log.pending_bytes >= self._limits.pending_bytes
+
+    async def _pause(self) -> None:
         if self._log.pending_bytes >= self._limits.pending_bytes:
             await self._log.room(self._limits.pending_bytes)
-        elif self._pieces % _PIECES_PER_TURN == 0:
+        else:
             await asyncio.sleep(0)
 
     def _append_state(self, event: Event) -> None:

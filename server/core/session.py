@@ -43,10 +43,14 @@ class Session(Resident):
         self.memo.note(run.as_record())
 
     async def load(
-        self, creation: Creation | None, place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+        self,
+        creation: Creation | None,
+        place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        *,
+        is_new_id: bool = False,
     ) -> bool:
         """Make sure that the session is in memory, as `Resident.load`."""
-        is_new = await super().load(creation, place)
+        is_new = await super().load(creation, place, is_new_id=is_new_id)
         if is_new and creation is not None and not creation.messages:
             self.memo.is_blank = True
         return is_new

@@ -12,20 +12,18 @@ stands in the session's rows at once, and what other nodes commit is taken up by
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
-import anyio
-
-from ..errors import SessionstreamError, Unavailable
+from ..errors import SessionstreamError
 from ..ids import Cursor
 from . import events
+from .appending import AppendSide
 from .events import body_of, seq_of, split_whole
 from .fold import Fold
-from .outbox import ENTRY_BYTES, Entry, Item, LoggedRun, Prepared, Stale, event_size
-from .ports import EndSession, Event, RunRecord, SessionRecord
+from .outbox import Entry, Item, LoggedRun, Prepared, Stale
+from .ports import EndSession, RunRecord, SessionRecord
 from .ring import Ring
 from .storage import Change
 from .transcript import Transcript
@@ -34,25 +32,21 @@ _CLEARED: Final = b'{"type":"MESSAGES_SNAPSHOT","messages":[]}'
 """What stands in a log where everything before it was removed."""
 
 
-class SessionLog:
+class SessionLog(AppendSide):
     """The log of a loaded session. Not thread-safe; all calls belong to the hub's loop."""
 
     __slots__ = (
         "__weakref__",
-        "_outbox",
         "_ring_bytes",
-        "_room",
         "_submit",
         "artifacts",
         "fence",
         "fold_version",
         "follows",
         "is_buried",
-        "is_in_flight",
         "is_shared",
         "journal_position",
         "on_change",
-        "pending_bytes",
         "readers",
         "record",
         "ring",
@@ -64,6 +58,7 @@ class SessionLog:
     def __init__(
         self, record: SessionRecord, submit: Callable[[SessionLog], None], *, ring_bytes: int, is_shared: bool = False
     ) -> None:
+        super().__init__()
         self.record = record
         self.ring = Ring(record.seq)
         self.run: LoggedRun | None = None
@@ -86,17 +81,16 @@ class SessionLog:
         """How often it took up what others committed: who decided on less than that decides again."""
         self.fence = 0
         """That of the open run, 0 when none is."""
-        self.is_in_flight = False
-        """Whether a part of it is being committed: what is read of it meanwhile may be that part."""
-        self.pending_bytes = 0
         self.readers: set[Callable[[], None]] = set()
         """Called after each publish."""
         self.on_change: Callable[[], None] | None = None
         """Called when the record or the run changed, not for tokens."""
         self._submit = submit
         self._ring_bytes = ring_bytes
-        self._outbox: list[Item] = []
-        self._room: list[asyncio.Future[None]] = []
+
+    def submit(self) -> None:
+        """Tell the journal that something waits."""
+        self._submit(self)
 
     @property
     def cursor(self) -> Cursor:
@@ -107,64 +101,6 @@ class SessionLog:
     def is_settled(self) -> bool:
         """Whether nothing waits for a commit and nothing needs the journal."""
         return not self.pending_bytes and not self._outbox and self.journal_position is None
-
-    # --- append side
-
-    def append_event(self, event: Event) -> None:
-        """Append one event of the active run; a delta is merged into the one before it while that still waits."""
-        outbox = self._outbox
-        self.pending_bytes += event_size(event)
-        if outbox:
-            last = outbox[-1]
-            if type(last) is dict and events.merge(last, event):
-                return
-        outbox.append(event)
-        self._submit(self)
-
-    def append(self, entry: Entry) -> None:
-        """Append an entry; its `done`, if any, tells when it is committed."""
-        self.pending_bytes += ENTRY_BYTES + entry.size()
-        self._outbox.append(entry)
-        self._submit(self)
-
-    async def commit(self, entry: Entry, *, timeout_s: float) -> Entry:
-        """Append an entry and wait until clients may see it.
-
-        Raises:
-            Unavailable: it was not committed in time. A required entry may still be; others are withdrawn,
-                unless their commit is in flight just then.
-        """
-        entry.done = asyncio.get_running_loop().create_future()
-        self.append(entry)
-        return await self.committed(entry, timeout_s=timeout_s)
-
-    async def committed(self, entry: Entry, *, timeout_s: float) -> Entry:
-        """Wait for an entry that was appended with a `done`."""
-        done = entry.done
-        assert done is not None
-        try:
-            with anyio.move_on_after(timeout_s):
-                await asyncio.shield(done)
-                return entry
-        finally:
-            self._withdraw(entry)
-        raise Unavailable(retry_after_s=1)
-
-    def _withdraw(self, entry: Entry) -> None:
-        """Take back what still waits and nobody waits for: who was told that it failed, or left, may ask again."""
-        if entry.required or entry not in self._outbox:
-            return
-        self._outbox.remove(entry)
-        self.pending_bytes -= ENTRY_BYTES + entry.size()
-        entry.done = None
-        entry.settle(Unavailable())
-
-    async def room(self, limit_bytes: int) -> None:
-        """Wait until fewer than `limit_bytes` wait for their commit: the storage paces a producer, no reader does."""
-        while self.pending_bytes >= limit_bytes:
-            waiter = asyncio.get_running_loop().create_future()
-            self._room.append(waiter)
-            await waiter
 
     # --- what other nodes commit
 
@@ -250,12 +186,34 @@ class SessionLog:
             return Prepared(
                 before=self.record, record=self.record, items=items, size=self.pending_bytes, folded=True, version=-1
             )
+        if self.run is not None and all(type(item) is dict for item in items):
+            part = self._prepared_deltas(items)
+        else:
+            part = self._prepared_whole(items)
+        self._outbox = []
+        self.is_in_flight = True
+        return part
+
+    def _prepared_deltas(self, items: list[Item]) -> Prepared:
+        """The way of a token: frames, and nothing else changes."""
+        record = self.record
+        frames = [events.frame(record.epoch, seq, item) for seq, item in enumerate(items, self.ring.last + 1)]  # type: ignore[arg-type]
+        return Prepared(
+            before=record,
+            record=record,
+            version=self.version,
+            fence=self.fence,
+            frames=frames,
+            items=items,
+            size=self.pending_bytes,
+            folded=False,
+        )
+
+    def _prepared_whole(self, items: list[Item]) -> Prepared:
         fold = Fold(self.record, self.ring, self.run, self.transcript)
         for item in items:
             fold.take(item)
         writes = fold.finish()
-        self._outbox = []
-        self.is_in_flight = True
         return Prepared(
             before=self.record,
             record=fold.record,
@@ -301,20 +259,6 @@ class SessionLog:
         if refusal is not None:
             self._refuse(part.items, refusal)
         return bool(self._outbox)
-
-    def _refuse(self, items: Sequence[Item], refusal: SessionstreamError) -> None:
-        """Drop what is not required of `items` from the outbox, and fail who waits for it."""
-        self._drop(dropped := [item for item in items if isinstance(item, Entry) and not item.required])
-        for entry in dropped:
-            entry.settle(refusal)
-
-    def _drop(self, items: Sequence[Item]) -> None:
-        gone = {id(item) for item in items}
-        self._outbox = [item for item in self._outbox if id(item) not in gone]
-        for item in items:
-            self.pending_bytes -= ENTRY_BYTES + item.size() if isinstance(item, Entry) else event_size(item)
-        if not self._outbox and not self.is_in_flight:
-            self.pending_bytes = 0  # merged deltas weigh less than they did one by one
 
     def publish(self, part: Prepared, position: int) -> None:
         """Make a committed part visible and wake everybody who waits for it."""

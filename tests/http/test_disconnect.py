@@ -39,7 +39,7 @@ class Peer:
     def __init__(self, body: bytes, version: str) -> None:
         self._requests: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         self._raises = version == "2.4"
-        self._is_gone = anyio.Event()
+        self.is_gone = anyio.Event()
         self.sent_later = 0
 
     async def receive(self) -> Message:
@@ -48,17 +48,17 @@ class Peer:
             return self._requests.pop()
         if self._raises:
             await anyio.sleep_forever()
-        await self._is_gone.wait()
+        await self.is_gone.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         """Take the first piece; what comes later goes nowhere, or is an error."""
-        if self._is_gone.is_set():
+        if self.is_gone.is_set():
             self.sent_later += 1
             if self._raises:
                 raise OSError
         elif b"data: " in message.get("body", b""):
-            self._is_gone.set()
+            self.is_gone.set()
 
 
 async def totals(app: Starlette) -> tuple[int, int]:
@@ -82,6 +82,7 @@ async def test_a_client_that_goes_ends_its_stream_and_not_the_run(app: Starlette
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(app, scope, peer.receive, peer.send)
             if path == "/api/sessions/stream" and version == "2.4":
+                await peer.is_gone.wait()
                 await request(app, "POST", "/api/sessions", content={})
 
     assert await totals(app) == (1, 0)
