@@ -73,7 +73,7 @@ async def stream(request: Request) -> Response:
         with reading(hub.settings.storage_timeout_seconds):
             first = await reader.begin(cursor) if request.method != "HEAD" else b""
         response = EventStream(hub, reader, first, stack.pop_all(), {"X-Session-Id": key.session_id})
-        reader.push = response.push
+        response.push_for(reader)
         return response
 
 

@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..core.hub import Hub
 from ..core.ports import StorageError
+from ..core.reader import Reader
 from ..core.streams import retry_ms
 from ..errors import SessionstreamError
 
@@ -65,12 +66,12 @@ class EventStream(EventSourceResponse):
     def __init__(
         self, hub: Hub, source: Source, first: bytes, stack: AsyncExitStack, headers: dict[str, str] | None = None
     ) -> None:
-        # No iterator: frames come from the source, by `_stream`.
-        super().__init__(
-            iter(()), ping=0, sep="\n", headers={"Cache-Control": "no-store, no-transform", **(headers or {})}
-        )
-        # HTTP/2 forbids this header, and HTTP/1.1 does not need it.
-        self.raw_headers = [pair for pair in self.raw_headers if pair[0] != b"connection"]
+        # Not the library's own: it prepares for its `__call__` what would be kept, unused, for every idle stream; and
+        # it sends `Connection`, which HTTP/2 forbids and HTTP/1.1 does not need.
+        self.status_code = 200
+        self.media_type = "text/event-stream"
+        self.background = None
+        self.init_headers({"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", **(headers or {})})
         self._hub = hub
         self._source = source
         self._first = first
@@ -83,7 +84,8 @@ class EventStream(EventSourceResponse):
         self._scope: anyio.CancelScope | None = None
         self._transport: Any = None
         self._push: Callable[[bytes], bool] | None = None
-        self._has_pushed = False
+        self._pushed: Reader | None = None
+        self._seen = -1
         max_age_s = hub.settings.stream_max_age_seconds
         # Jitter, so that streams which were opened together do not come back together.
         self._leave_at = self._last_sent + max_age_s * random.uniform(0.8, 1.2) if max_age_s else float("inf")
@@ -130,6 +132,19 @@ class EventStream(EventSourceResponse):
     def _lose(self) -> None:
         """Hear that the connection is gone."""
         self._is_lost = True
+        self._wake_task()
+
+    def push_for(self, reader: Reader) -> None:
+        """Let the reader's news be written at once, as long as there is nothing else to do."""
+        self._pushed = reader
+
+    def _let_push(self) -> None:
+        if self._pushed is not None and not self._is_leaving and not self._is_lost:
+            self._pushed.push = self._push
+
+    def _wake_task(self) -> None:
+        if self._pushed is not None:
+            self._pushed.push = None
         self._source.wake()
 
     # --- the hub's timer and end
@@ -137,8 +152,8 @@ class EventStream(EventSourceResponse):
     def beat(self, now: float) -> None:
         """Notice a socket that takes nothing, a heartbeat that is due, an age at which to come back."""
         settings = self._hub.settings
-        if self._has_pushed:
-            self._has_pushed, self._last_sent = False, now
+        if self._pushed is not None and self._pushed.position != self._seen:
+            self._seen, self._last_sent = self._pushed.position, now
         if self._sending_since is not None:
             if now - self._sending_since > settings.send_timeout_seconds:
                 _log.info("a client took nothing for %g s: cut", settings.send_timeout_seconds)
@@ -147,12 +162,12 @@ class EventStream(EventSourceResponse):
             self.drain()
         elif now - self._last_sent >= settings.heartbeat_seconds - self._hub.beat_s:
             self._is_due = True
-            self._source.wake()
+            self._wake_task()
 
     def drain(self) -> None:
         """End after what is there, with a clean close and a time to come back."""
         self._is_leaving = True
-        self._source.wake()
+        self._wake_task()
 
     def cut(self) -> None:
         """End at once, whatever the client takes or not."""
@@ -172,13 +187,6 @@ class EventStream(EventSourceResponse):
         if self._scope is not None:
             self._scope.cancel()
 
-    def push(self, chunk: bytes) -> bool:
-        """Write this now, if the client keeps up and nothing else is to be done; the task must be waiting."""
-        if self._push is None or self._is_leaving or self._is_due or self._is_lost:
-            return False
-        self._has_pushed = self._push(chunk)
-        return self._has_pushed
-
     async def _write(self, send: Send) -> None:
         await self._send_head(send)
         preamble = b"retry: %d\n: connected\n\n" % retry_ms()
@@ -188,6 +196,7 @@ class EventStream(EventSourceResponse):
         for start in range(_SLICE_BYTES, len(first), _SLICE_BYTES):
             await self._send(send, bytes(first[start : start + _SLICE_BYTES]))
         del first
+        self._let_push()
         while not self._is_lost:
             chunk = await self._next()
             if chunk:
@@ -204,6 +213,7 @@ class EventStream(EventSourceResponse):
             if self._is_due:
                 self._is_due = False
                 await self._send(send, HEARTBEAT)
+                self._let_push()
                 continue
             await self._source.wait()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -224,4 +234,5 @@ class EventStream(EventSourceResponse):
         self._last_sent = now
 
     async def _send_head(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        headers, self.raw_headers = self.raw_headers, []  # sent once, and not kept for as long as the stream lives
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})

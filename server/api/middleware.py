@@ -54,15 +54,35 @@ def header_values(scope: Scope, name: bytes) -> list[str]:
     return [str(value, "latin-1") for key, value in scope["headers"] if key == name]
 
 
-def _changing(send: Send, change: Callable[[Headers], object]) -> Send:
-    def forward(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            headers = list(message.get("headers", ()))
-            change(headers)
-            message = {**message, "headers": headers}
-        return send(message)
+class _Changing:
+    """A `send` that changes the headers of the answer: one for all middlewares, and nothing of it is left after that.
 
-    return forward
+    A stream lives for hours behind each of them: a wrapper apiece would be kept, and called, for every piece of it.
+    """
+
+    __slots__ = ("_changes", "_send")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._changes: list[Callable[[Headers], object]] = []
+
+    def add(self, change: Callable[[Headers], object]) -> None:
+        """Change headers before whoever came earlier does."""
+        self._changes.append(change)
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if self._changes and message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            while self._changes:
+                self._changes.pop()(headers)
+            message = {**message, "headers": headers}
+        return self._send(message)
+
+
+def _changing(send: Send, change: Callable[[Headers], object]) -> Send:
+    changing = send if isinstance(send, _Changing) else _Changing(send)
+    changing.add(change)
+    return changing
 
 
 class RequestIdMiddleware:

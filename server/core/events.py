@@ -38,6 +38,12 @@ def frame(epoch: str, seq: int, event: Event) -> bytes:
     return b"id: %s-%d\ndata: %s\n\n" % (epoch.encode(), seq, orjson.dumps(event))
 
 
+def frames_of(epoch: str, first: int, logged: Sequence[Event]) -> list[bytes]:
+    """Return the frames of events that follow each other."""
+    name, dumps = epoch.encode(), orjson.dumps
+    return [b"id: %s-%d\ndata: %s\n\n" % (name, seq, dumps(event)) for seq, event in enumerate(logged, first)]
+
+
 def bare_frame(event: Event) -> bytes:
     """Return a frame without a cursor, for events that are not in the log (a snapshot's first ones)."""
     return b"data: %s\n\n" % orjson.dumps(event)

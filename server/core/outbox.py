@@ -113,5 +113,7 @@ class Prepared(Part):
 
     items: list[Item]
     size: int
+    is_plain: bool = False
+    """Events of the open run and nothing else: the way of a token."""
     folded: bool
     """All frames up to the last of these stand in the session's own rows once this is committed."""

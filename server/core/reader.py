@@ -51,22 +51,16 @@ class Reader:
     def wake(self) -> None:
         """Let `wait` return, or push what is new; safe at any time."""
         waiter = self._waiter
-        if waiter is not None and not waiter.done() and not self._has_pushed():
-            waiter.set_result(None)
-
-    def _has_pushed(self) -> bool:
-        """Hand on what memory has after the position, if there is somebody to take it and nothing else to see to."""
-        log = self._session.log
-        if self.push is None or log is None or self._session.ended is not None or log.record.epoch != self._epoch:
-            return False
-        ring = log.ring
-        if self._position == ring.last:
-            return False
-        chunk = ring.take(self._position)
-        if chunk is None or not self.push(chunk):
-            return False
-        self._position = ring.last
-        return True
+        if waiter is None or waiter.done():
+            return
+        session, push = self._session, self.push
+        log = session.log
+        if push is not None and log is not None and session.ended is None and log.record.epoch == self._epoch:
+            ring = log.ring
+            if self._position != ring.last and (chunk := ring.take(self._position)) and push(chunk):
+                self._position = ring.last
+                return
+        waiter.set_result(None)
 
     async def wait(self) -> None:
         """Wait until there may be something new. Call only when `take` returned nothing."""

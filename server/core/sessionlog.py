@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..errors import SessionstreamError
 from ..ids import Cursor
@@ -23,7 +23,7 @@ from .appending import AppendSide
 from .events import body_of, seq_of, split_whole
 from .fold import Fold
 from .outbox import Entry, Item, LoggedRun, Prepared, Stale
-from .ports import EndSession, RunRecord, SessionRecord
+from .ports import EndSession, Event, RunRecord, SessionRecord
 from .ring import Ring
 from .storage import Change
 from .transcript import Transcript
@@ -186,26 +186,24 @@ class SessionLog(AppendSide):
             return Prepared(
                 before=self.record, record=self.record, items=items, size=self.pending_bytes, folded=True, version=-1
             )
-        if self.run is not None and all(type(item) is dict for item in items):
-            part = self._prepared_deltas(items)
-        else:
-            part = self._prepared_whole(items)
+        plain = [item for item in items if type(item) is dict] if self.run is not None else []
+        part = self._prepared_plain(plain) if plain and len(plain) == len(items) else self._prepared_whole(items)
         self._outbox = []
         self.is_in_flight = True
         return part
 
-    def _prepared_deltas(self, items: list[Item]) -> Prepared:
+    def _prepared_plain(self, items: list[Event]) -> Prepared:
         """The way of a token: frames, and nothing else changes."""
         record = self.record
-        frames = [events.frame(record.epoch, seq, item) for seq, item in enumerate(items, self.ring.last + 1)]  # type: ignore[arg-type]
         return Prepared(
             before=record,
             record=record,
             version=self.version,
             fence=self.fence,
-            frames=frames,
-            items=items,
+            frames=events.frames_of(record.epoch, self.ring.last + 1, items),
+            items=cast("list[Item]", items),
             size=self.pending_bytes,
+            is_plain=True,
             folded=False,
         )
 
@@ -262,6 +260,9 @@ class SessionLog(AppendSide):
 
     def publish(self, part: Prepared, position: int) -> None:
         """Make a committed part visible and wake everybody who waits for it."""
+        if part.is_plain:
+            self._publish_plain(part, position)
+            return
         changed = part.record is not self.record
         self._move_on(part)
         self.is_buried = self.is_buried or any(isinstance(write, EndSession) for write in part.writes)
@@ -282,6 +283,23 @@ class SessionLog(AppendSide):
         if changed and self.on_change is not None:
             self.on_change()
 
+    def _publish_plain(self, part: Prepared, position: int) -> None:
+        self.is_in_flight = False
+        self.version += 1
+        self.pending_bytes -= part.size
+        ring = self.ring
+        ring.extend(part.frames)
+        if self.transcript is not None:
+            for item in part.items:
+                self.transcript.apply(cast("Event", item))
+        if self.is_shared:
+            ring.spilled = ring.last
+        elif self.journal_position is None:
+            self.journal_position = position
+        if ring.size > self._ring_bytes:
+            self._bound_ring()
+        self._wake()
+
     def _move_on(self, part: Prepared) -> None:
         self.is_in_flight = False
         if part.record.run_id != self.record.run_id:
@@ -299,10 +317,11 @@ class SessionLog(AppendSide):
         return False
 
     def _wake(self) -> None:
-        for waiter in self._room:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._room.clear()
+        if self._room:
+            for waiter in self._room:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._room.clear()
         for wake in self.readers:
             wake()
 
