@@ -1,4 +1,4 @@
-"""What several nodes must not do to one session: each test is named for the promise that it holds."""
+"""Several nodes, at the worst moment: each interleaving that once lost, repeated or stopped something."""
 
 from __future__ import annotations
 
