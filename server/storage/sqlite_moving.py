@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,8 @@ from .writes import HANDLERS
 _Result = TypeVar("_Result")
 
 _LOCK_NAME: Final = "sessionstream.lock"  # the server's
+_BUSY_S: Final = 5.0
+_BUSY_STEP_S: Final = 0.01
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PAGE: Final = 500
 _ENDED: Final = "user_id, session_id, status, started_at, last_activity, ended_at, message_count, run_count"
@@ -212,10 +215,10 @@ class MovableSqlite(SqliteReads):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self._lock_file is None:
             self._take_lock()
-        writer = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0)
+        writer = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
         try:
             os.chmod(self.path, 0o600)
-            writer.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(writer)
             writer.execute("PRAGMA synchronous=FULL")
             writer.execute("PRAGMA recursive_triggers=ON")  # as in the server: replaced rows leave the search index
             writer.execute("PRAGMA secure_delete=FAST")
@@ -233,6 +236,19 @@ class MovableSqlite(SqliteReads):
         finally:
             self._writer.close()
             self._writer = None
+
+
+def _write_ahead(writer: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log; wait for a reader of our own that looks just then, which SQLite here does not."""
+    ends_at = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            writer.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > ends_at:
+                raise
+            time.sleep(_BUSY_STEP_S)
 
 
 def _is_other_boot(boot_id: str | None) -> bool:
