@@ -14,20 +14,20 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from weakref import WeakSet
 
 import anyio
 
-from .leases import Leases
+from .leases import Leases, Leasing
 from .outbox import Stale
-from .ports import RunRecord, SessionKey, StorageError, Tombstone
+from .ports import RunRecord, StorageError, Tombstone
 from .question import Question, RunLimits
-from .resident import Node, Resident
+from .resident import Resident
 from .run import Run
 from .session import Session
 from .sessionlog import SessionLog
-from .storage import Change, Mark, Sharing, Storage, Wake
+from .storage import Change, Mark, Sharing, Wake
 from .watchers import Watchers
 
 _log = logging.getLogger("sessionstream.nodes")
@@ -42,16 +42,8 @@ _TURN_S: Final = 0.1  # some round trips; after that the others go on
 _NO_LIMITS: Final = RunLimits(timeout_s=0, grace_s=1, max_bytes=1, pending_bytes=1)
 
 
-class Followed(Node, Protocol):
+class Followed(Leasing, Protocol):
     """What following needs of the hub."""
-
-    sessions: dict[SessionKey, Session]
-    storage: Storage
-    total: int
-    is_draining: bool
-
-    def session(self, key: SessionKey) -> Any:
-        """Hold a session: an async context manager."""
 
     watchers: Watchers
 
