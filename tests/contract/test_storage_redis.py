@@ -232,7 +232,8 @@ async def test_what_was_a_replica_may_lack_something(redis_server: RedisServer, 
         async with opened_redis(redis_server.url) as storage:
             await write(storage, SaveSession(record_of()))
             with redis.Redis(port=redis_server.port, protocol=2) as client:
-                client.wait(1, 5000)
+                client.set("last", "1")  # WAIT waits for what this connection wrote, and all before it
+                assert client.wait(1, 30_000) == 1
         replica.call("REPLICAOF", "NO", "ONE")
 
         async with opened_redis(replica.url) as storage:
