@@ -97,17 +97,18 @@ def _storage(settings: Settings) -> Storage:
 def _routes() -> list[Route | Mount]:
     one = "/api/sessions/{session_id}"
     return [
+        # They are tried in this order: first what is asked for most.
+        Route("/api/chat", chat.chat, methods=["POST"]),
+        Route("/api/chat/stream", chat.stream),
+        Route("/api/sessions", sessions.create, methods=["POST"]),
+        Route("/api/sessions", sessions.index),
+        Route("/api/interrupt", chat.interrupt, methods=["POST"]),
+        Route("/api/system", chat.system, methods=["POST"]),
+        Route("/api/state", chat.state),
         Route("/", operations.page),
         Route("/favicon.ico", operations.favicon),
         Route("/health", operations.health),
         Route("/health/ready", operations.ready),
-        Route("/api/chat", chat.chat, methods=["POST"]),
-        Route("/api/chat/stream", chat.stream),
-        Route("/api/interrupt", chat.interrupt, methods=["POST"]),
-        Route("/api/system", chat.system, methods=["POST"]),
-        Route("/api/state", chat.state),
-        Route("/api/sessions", sessions.index),
-        Route("/api/sessions", sessions.create, methods=["POST"]),
         Route("/api/sessions/stream", listing.sessions_stream),
         Route("/api/sessions/import", sessions.take_in, methods=["POST"]),
         Route(one, sessions.show),

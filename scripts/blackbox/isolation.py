@@ -30,7 +30,7 @@ _MASKS: Final = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"), "UUID"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z"), "TIME"),
     (re.compile(r'("timestamp":) ?\d+'), r"\1 TIME"),
-    (re.compile(r"\b[a-z0-9]{10}-\d+\b"), "CURSOR"),
+    (re.compile(r"\b[a-z0-9]{12}-\d+\b"), "CURSOR"),
     (re.compile(r'("request_id": ?)"[^"]*"'), r'\1"REQUEST"'),
 )
 _VARYING_HEADERS: Final = frozenset({"date", "content-length", "x-request-id", "set-cookie"})

@@ -33,7 +33,7 @@ async def key_of(request: Request, session_id: str) -> SessionKey:
     """Return the key that the caller means by an id."""
     principal, hub = principal_of(request), hub_of(request)
     own = SessionKey(principal.user_id, session_id)
-    if not principal.is_admin or own in hub.sessions or not hub.is_open:
+    if not principal.is_admin or own in hub.sessions or not hub.is_open or hub.storage.is_unused(own):
         return own
     with reading(hub.settings.storage_timeout_seconds):
         owners = await hub.storage.owners(session_id)

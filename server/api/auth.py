@@ -18,6 +18,7 @@ import os
 import re
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,6 +91,7 @@ def is_public(path: str) -> bool:
 # --- hosts and peers
 
 
+@lru_cache(maxsize=64)
 def is_loopback_host(host: str) -> bool:
     """Say whether a Host header, or an address to listen on, names this machine alone."""
     match = _HOST.fullmatch(host)

@@ -31,6 +31,8 @@ from ..settings import Settings, split_list
 from .auth import COOKIE, TrustedPeers, is_loopback_host, make_backend
 from .problems import answer, log_fault
 
+BODY: Final = "sessionstream.body"
+"""Name of the ASGI extension by which our own server says that the whole body is here: then nothing is waited for."""
 STREAM_PATH: Final = "/api/chat/stream"
 IMPORT_PATH: Final = "/api/sessions/import"
 COOKIE_MAX_AGE_S: Final = 365 * 24 * 3600
@@ -278,10 +280,11 @@ class BodyLimitMiddleware:
                 raise _too_large(limit, is_import)
         # Other methods have no body that anyone reads; their `receive` only tells when the client leaves.
         if scope["method"] in _WITH_BODY:
-            receive = self._watched(receive, limit, is_import)
+            is_here = scope.get("extensions", {}).get(BODY, _unknown)
+            receive = self._watched(receive, is_here, limit, is_import)
         await self.app(scope, receive, send)
 
-    def _watched(self, receive: Receive, limit: int, is_import: bool) -> Receive:
+    def _watched(self, receive: Receive, is_here: Callable[[], bool], limit: int, is_import: bool) -> Receive:
         received = 0
         deadline: float | None = None
         is_complete = False
@@ -292,11 +295,7 @@ class BodyLimitMiddleware:
                 return await receive()
             if deadline is None:
                 deadline = anyio.current_time() + self._timeout_s
-            message: Message = {}
-            with anyio.CancelScope(deadline=deadline) as patience:
-                message = await receive()
-            if patience.cancelled_caught:
-                raise SessionstreamError(code="body_timeout")
+            message = await receive() if is_here() else await _in_time(receive, deadline)
             received += len(message.get("body", b""))
             if received > limit:
                 raise _too_large(limit, is_import)
@@ -304,6 +303,19 @@ class BodyLimitMiddleware:
             return message
 
         return next_message
+
+
+async def _in_time(receive: Receive, deadline: float) -> Message:
+    message: Message = {}
+    with anyio.CancelScope(deadline=deadline) as patience:
+        message = await receive()
+    if patience.cancelled_caught:
+        raise SessionstreamError(code="body_timeout")
+    return message
+
+
+def _unknown() -> bool:
+    return False
 
 
 def _too_large(limit: int, is_import: bool) -> TooLarge:

@@ -2,7 +2,7 @@
 
 uvicorn (0.54) takes a head of any size, and waits for one as long as the peer likes; here both have a bound. What is no
 HTTP is answered in the shape of every other problem. The connection itself is in the scope, so that a stream can cut a
-peer that takes nothing, and write to one that keeps up without waking a task for it.
+peer that takes nothing, write to one that keeps up without waking a task for it, and read a body that is here at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..errors import BadRequest
 from ..ids import new_id
 from .events import LOST, PUSH, TRANSPORT
+from .middleware import BODY
 from .problems import problem_response
 
 MAX_HEAD_BYTES: Final = 64 << 10
@@ -55,7 +56,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        ours: Any = {TRANSPORT: self.transport, PUSH: self.push, LOST: self.on_lost}
+        ours: Any = {TRANSPORT: self.transport, PUSH: self.push, LOST: self.on_lost, BODY: self.is_body_here}
         self.scope["extensions"] = ours
         self._await_head()
 
@@ -63,6 +64,10 @@ class Protocol(HttpToolsProtocol):
         """Hand the request to the app."""
         self._end_head()
         super().on_headers_complete()
+
+    def is_body_here(self) -> bool:
+        """Whether nothing of the request's body is still to come."""
+        return not self.cycle.more_body
 
     def on_lost(self, notice: Callable[[], None] | None) -> None:
         """Call `notice` when the connection is lost; None: nobody waits for that any more."""

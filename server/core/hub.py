@@ -207,20 +207,22 @@ class Hub:
     async def load(self, session: Session, creation: Creation | None = None, *, is_new_id: bool = False) -> bool:
         """Load a session that is held already; say whether it was created just now. Raises as `session` does."""
         self.require_open()
-        timeout_s = self.settings.storage_timeout_seconds
         if session.is_loaded and session.ended is None:
-            with reading(timeout_s):
-                await self.others.refresh(session)
+            await self._refresh(session)
             if session.is_loaded and session.ended is None:
                 return False
-        with reading(timeout_s):
-            is_new = await session.load(creation, partial(self._place, session.key.user_id), is_new_id=is_new_id)
-            if session.record.run_id is not None:
-                await self.others.refresh(session)
+        is_new = await session.load(creation, partial(self._place, session.key.user_id), is_new_id=is_new_id)
+        if session.record.run_id is not None:
+            await self._refresh(session)
         if is_new:
             self.total += 1
             self.changed(session)
         return is_new
+
+    async def _refresh(self, session: Session) -> None:
+        if self.storage.sharing is not None:
+            with reading(self.settings.storage_timeout_seconds):
+                await self.others.refresh(session)
 
     def _forget(self, session: Resident) -> None:
         if self.sessions.get(session.key) is session and not session.streams:

@@ -11,9 +11,8 @@ from collections import OrderedDict
 from typing import Final
 
 from ..ids import new_id
-from .ports import RunRecord, SessionRecord
+from .ports import RunRecord
 from .run import Run
-from .storage import Storage
 
 _KEPT: Final = 32
 
@@ -52,17 +51,6 @@ class Memo:
                 del self._recent[message_id]
         if run is not None:
             self.note(run)
-
-    async def find(self, message_id: str, record: SessionRecord, storage: Storage) -> RunRecord | Run | None:
-        """Return what a message started, however long ago; None for a new one.
-
-        Raises:
-            StorageError: the storage must be asked and does not answer.
-        """
-        recent = self._recent.get(message_id)
-        if recent is not None or self.is_blank:
-            return recent
-        return await storage.run_by_message(record.ref, message_id)
 
 
 def intent_to_stop(message_id: str, agent: str) -> RunRecord:

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 from ..errors import LimitReached, Unavailable
 from ..settings import Settings
+from .reading import reading
 from .storage import Storage
 from .upkeep import Upkeep
 
@@ -43,6 +44,10 @@ class _Count:
         self.stored: int | None = None
         self.taken = 0
 
+    def is_known_below(self, limit: int) -> bool:
+        """Whether nothing need be counted, or waited for, to see that there is room."""
+        return self.stored is not None and self.stored + self.taken < limit and not self.door.locked()
+
 
 class Places:
     """The places of one hub."""
@@ -62,11 +67,12 @@ class Places:
 
         Raises:
             LimitReached: the user has too many. Unavailable: all together have.
-            StorageError: they cannot be counted.
+            Unavailable also when they cannot be counted.
         """
         async with self._place_of(user_id):
             if not self._has_room():
-                await self._hub.upkeep.expire(limit=_EXPIRED_FOR_ONE)
+                with reading(self._hub.settings.storage_timeout_seconds):
+                    await self._hub.upkeep.expire(limit=_EXPIRED_FOR_ONE)
             if not self._has_room():
                 raise Unavailable(code="server_full", retry_after_s=60)
             self._taken += 1
@@ -92,13 +98,16 @@ class Places:
         if count is None:
             count = self._counts[user_id] = _Count()
         if self._hub.storage.sharing is not None:
-            async with count.door:
-                await self._require_room_of(user_id, count, limit)
+            await self._enter(user_id, count, limit)
+            try:
                 yield
+            finally:
+                count.door.release()
             return
-        async with count.door:
-            await self._require_room_of(user_id, count, limit)
-            count.taken += 1
+        if not count.is_known_below(limit):
+            await self._enter(user_id, count, limit)
+            count.door.release()
+        count.taken += 1
         self._keep(user_id, count)
         try:
             yield
@@ -106,6 +115,16 @@ class Places:
             count.stored += 1
         finally:
             count.taken -= 1
+
+    async def _enter(self, user_id: str, count: _Count, limit: int) -> None:
+        """Come through the door, which is left to the caller to close, if there is room."""
+        with reading(self._hub.settings.storage_timeout_seconds):
+            await count.door.acquire()
+            try:
+                await self._require_room_of(user_id, count, limit)
+            except BaseException:
+                count.door.release()
+                raise
 
     def _keep(self, user_id: str, count: _Count) -> None:
         self._kept[user_id] = count

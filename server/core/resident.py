@@ -113,6 +113,7 @@ class Resident:
     __slots__ = (
         "_follows",
         "_in_flight",
+        "_in_line",
         "_node",
         "_tail",
         "ended",
@@ -132,6 +133,8 @@ class Resident:
         self.streams = 0
         self.last_used = time.monotonic()
         self.lock = asyncio.Lock()
+        self._in_line = 0
+        """How many wait for the lock: it may be free, and theirs already."""
         self.log: SessionLog | None = None
         self.ended: Tombstone | None = None
         self.is_loaded = False
@@ -203,7 +206,7 @@ class Resident:
         Raises:
             NotFound: it does not exist and there is no `creation`.
             Gone: it ended.
-            StorageError: it cannot be read; Unavailable: it cannot be written.
+            Unavailable: it cannot be read, or written.
         """
         if self.is_loaded and self.ended is None:
             return False
@@ -212,7 +215,8 @@ class Resident:
                 raise Gone(code=f"session_{self.ended.reason}")
             if self.is_loaded:
                 return False
-            found = None if is_new_id else await self._node.storage.load(self.key)
+            is_unused = is_new_id or self._node.storage.is_unused(self.key)
+            found = None if is_unused else await self._stored()
             if isinstance(found, Tombstone):
                 self.ended = found
                 raise Gone(code=f"session_{found.reason}")
@@ -224,6 +228,10 @@ class Resident:
             async with place():
                 await self._create(creation)
             return True
+
+    async def _stored(self) -> SessionRecord | Tombstone | None:
+        with reading(self._node.settings.storage_timeout_seconds):
+            return await self._node.storage.load(self.key)
 
     def adopt(self, record: SessionRecord) -> SessionLog:
         """Take a stored record as the session's."""
@@ -306,8 +314,7 @@ class Resident:
         Raises:
             Unavailable: those before it wait for a storage that does not answer.
         """
-        with reading(self._node.settings.storage_timeout_seconds):
-            await self.lock.acquire()
+        await self._take_lock()
         self._in_flight = None
         self._follows = self.log.follows if self.log is not None else 0
         try:
@@ -318,6 +325,17 @@ class Resident:
             else:
                 # Nobody knows yet what was decided: who comes next must wait until that is known.
                 self._in_flight.add_done_callback(self._release)
+
+    async def _take_lock(self) -> None:
+        if not self.lock.locked() and not self._in_line:
+            await self.lock.acquire()  # at once: nothing to bound
+            return
+        self._in_line += 1
+        try:
+            with reading(self._node.settings.storage_timeout_seconds):
+                await self.lock.acquire()
+        finally:
+            self._in_line -= 1
 
     def _release(self, settled: asyncio.Future[None]) -> None:
         if not settled.cancelled():

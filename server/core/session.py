@@ -384,8 +384,10 @@ class Session(Resident):
     # --- repeated POSTs
 
     async def _known(self, message_id: str) -> RunRecord | Run | None:
-        with reading(self._node.settings.storage_timeout_seconds):
-            known = await self.memo.find(message_id, self.record, self._node.storage)
+        known = self.memo.get(message_id)
+        if known is None and not self.memo.is_blank:
+            with reading(self._node.settings.storage_timeout_seconds):
+                known = await self._node.storage.run_by_message(self.record.ref, message_id)
         self._require_current()
         run, transcript = self.run, self.live.transcript
         if known is None and run is not None and transcript is not None and message_id in transcript:

@@ -95,6 +95,12 @@ class Storage(Protocol):
     async def open_runs(self) -> Sequence[OpenRun]:
         """Return what a crash left: sessions with an open run, unfolded frames, or a waiting queue."""
 
+    def is_unused(self, key: SessionKey) -> bool:
+        """Say whether it is certain that nobody's session has this id, and the caller's never had; False: not known.
+
+        It never waits: who makes a session need not ask for it then.
+        """
+
     async def load(self, key: SessionKey) -> SessionRecord | Tombstone | None:
         """Return the session, what is left of it, or None."""
 

@@ -51,6 +51,8 @@ class SqliteStorage(SqliteReads):
         self._checkpoint: asyncio.Future[None] | None = None
         self._unchecked_bytes = 0
         self._wal_bytes = 0
+        self._is_in_thread = False
+        """Whether a thread has the writer."""
         self._lock_file: int | None = None
         self._next_ref = 0
         self._inode = 0
@@ -79,6 +81,15 @@ class SqliteStorage(SqliteReads):
         """Return the next free session reference."""
         self._next_ref += 1
         return self._next_ref
+
+    def is_unused(self, key: SessionKey) -> bool:
+        """Look on the loop, where the commit that makes the session will touch the same pages of the same indexes."""
+        if self._writer is None or self._is_in_thread:
+            return False
+        try:
+            return self._writer.execute(_IS_USED, key).fetchone() is None
+        except sqlite3.Error:
+            return False  # who asks for the session is told what is wrong
 
     async def commit(self, batch: Batch) -> Committed:
         """Write the whole batch in one transaction."""
@@ -116,7 +127,11 @@ class SqliteStorage(SqliteReads):
         await self._read_anew(lambda connection: connection.execute("SELECT ref FROM sessions LIMIT 1").fetchone())
 
     async def _in_writer_thread(self, call: Any, *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *args)
+        self._is_in_thread = True
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *args)
+        finally:
+            self._is_in_thread = False
 
     def _open(self) -> None:
         try:
@@ -175,7 +190,7 @@ class SqliteStorage(SqliteReads):
     def _renew_epochs(self) -> None:
         writer = self._writer or self._connect()
         writer.execute("BEGIN IMMEDIATE")
-        writer.execute("UPDATE sessions SET epoch = lower(hex(randomblob(5)))")
+        writer.execute("UPDATE sessions SET epoch = lower(hex(randomblob(6)))")
         writer.execute("DELETE FROM log")
         writer.execute("UPDATE journal SET frames = x''")
         self._note_running(writer)
@@ -275,6 +290,10 @@ class SqliteStorage(SqliteReads):
             _log.warning("a checkpoint failed: %s", error)
 
 
+_IS_USED: Final = (
+    "SELECT 1 FROM sessions WHERE session_id = ?2 "
+    "UNION ALL SELECT 1 FROM ended_sessions WHERE user_id = ?1 AND session_id = ?2 LIMIT 1"
+)
 _DEFECTS: Final = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
 """What is wrong with a batch, not with the storage."""
 

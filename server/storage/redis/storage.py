@@ -101,6 +101,10 @@ class RedisStorage:
         """Sessions are renewed one by one, when they are first read after a loss."""
         return False
 
+    def is_unused(self, key: SessionKey) -> bool:
+        """Not known: only the server knows, and it must be asked."""
+        return False
+
     def new_ref(self, key: SessionKey) -> int:
         """Return the reference of a session: it follows from the key."""
         return ref_of(key)
