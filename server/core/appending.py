@@ -7,7 +7,8 @@ client; nothing here is lost either, unless whoever appended it takes it back, o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..errors import SessionstreamError, Unavailable
 from . import events
@@ -18,19 +19,17 @@ from .ports import Event
 class AppendSide:
     """The outbox of one session. Not thread-safe; all calls belong to the hub's loop."""
 
-    __slots__ = ("_outbox", "_room", "is_in_flight", "pending_bytes")
+    __slots__ = ("_outbox", "_room", "_submit", "is_in_flight", "pending_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, submit: Callable[[Any], None]) -> None:
+        """Prepare; `submit` tells the journal that something waits in this log."""
+        self._submit = submit
         self.pending_bytes = 0
         """What waits, or is being committed."""
         self.is_in_flight = False
         """Whether a part of it is being committed: what is read of it meanwhile may be that part."""
         self._outbox: list[Item] = []
         self._room: list[asyncio.Future[None]] = []
-
-    def submit(self) -> None:
-        """Tell the journal that something waits."""
-        raise NotImplementedError
 
     def append_event(self, event: Event) -> None:
         """Append one event of the active run; a delta is merged into the one before it while that still waits."""
@@ -41,13 +40,13 @@ class AppendSide:
             if type(last) is dict and events.merge(last, event):
                 return
         outbox.append(event)
-        self.submit()
+        self._submit(self)
 
     def append(self, entry: Entry) -> None:
         """Append an entry; its `done`, if any, tells when it is committed."""
         self.pending_bytes += ENTRY_BYTES + entry.size()
         self._outbox.append(entry)
-        self.submit()
+        self._submit(self)
 
     async def commit(self, entry: Entry, *, timeout_s: float) -> Entry:
         """Append an entry and wait until clients may see it.
@@ -89,6 +88,13 @@ class AppendSide:
             waiter = asyncio.get_running_loop().create_future()
             self._room.append(waiter)
             await waiter
+
+    def _let_in(self) -> None:
+        """Let producers look whether there is room."""
+        for waiter in self._room:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._room.clear()
 
     def _refuse(self, items: Sequence[Item], refusal: SessionstreamError) -> None:
         """Drop what is not required of `items` from the outbox, and fail who waits for it."""

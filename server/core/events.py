@@ -40,6 +40,8 @@ def frame(epoch: str, seq: int, event: Event) -> bytes:
 
 def frames_of(epoch: str, first: int, logged: Sequence[Event]) -> list[bytes]:
     """Return the frames of events that follow each other."""
+    if len(logged) == 1:
+        return [frame(epoch, first, logged[0])]
     name, dumps = epoch.encode(), orjson.dumps
     return [b"id: %s-%d\ndata: %s\n\n" % (name, seq, dumps(event)) for seq, event in enumerate(logged, first)]
 

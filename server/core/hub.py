@@ -35,7 +35,6 @@ from .recovery import recover
 from .resident import Others, Resident
 from .run import Run
 from .session import Session
-from .sessionlog import SessionLog
 from .storage import Storage
 from .streams import Streams
 from .upkeep import Upkeep
@@ -73,6 +72,7 @@ class Hub:
         sharing = storage.sharing
         self.others: Others = Nodes(self, sharing) if sharing is not None else Alone()
         self.journal = Journal(storage, slow_commit_ms=settings.slow_commit_ms, catch_up=self.others.catch_up)
+        self.submit = self.journal.submit
         self.sessions: dict[SessionKey, Session] = {}
         self.streams = Streams(settings.max_streams_per_user)
         self.user_runs: Counter[str] = Counter()
@@ -270,20 +270,16 @@ class Hub:
         reader = Reader(session, self.storage, settings.session_timeout_minutes)
         with self.streams.place(session.key.user_id):
             session.streams += 1
-            log.readers.add(reader.wake)
+            log.readers.add(reader)
             try:
                 yield reader
             finally:
-                log.readers.discard(reader.wake)
+                log.readers.discard(reader)
                 session.streams -= 1
                 if not session.streams:
                     session.touch()
 
     # --- what sessions ask of their node (session.Node)
-
-    def submit(self, log: SessionLog) -> None:
-        """Tell the journal that a log has something to commit."""
-        self.journal.submit(log)
 
     def agent(self, name: str | None) -> AgentEntry:
         """Return the agent of this name, the default one when it is None or gone since."""

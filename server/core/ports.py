@@ -194,7 +194,7 @@ class LogSlice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SaveSession:
-    """Insert or replace the session's row."""
+    """Insert the session's row, or replace what changes of it: its owner, birth and epoch do not."""
 
     record: SessionRecord
 

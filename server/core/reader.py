@@ -62,6 +62,17 @@ class Reader:
                 return
         waiter.set_result(None)
 
+    def hear(self, news: bytes, before: int, last: int) -> None:
+        """The same, told what is new: the frames after `before`, up to `last`."""
+        waiter, push = self._waiter, self.push
+        if waiter is None or waiter.done():
+            return
+        # A log that began anew has woken everybody before anything is said in it.
+        if push is not None and self._position == before and push(news):
+            self._position = last
+        else:
+            self.wake()
+
     async def wait(self) -> None:
         """Wait until there may be something new. Call only when `take` returned nothing."""
         self._waiter = asyncio.get_running_loop().create_future()

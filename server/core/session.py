@@ -282,8 +282,8 @@ class Session(Resident):
                 self.ended = tombstone
 
             await self._commit(Entry(writes=[EndSession(log.record, tombstone)], on_commit=bury))
-        for wake in tuple(log.readers):
-            wake()
+        for reader in tuple(log.readers):
+            reader.wake()
         return True
 
     # --- inside the lock

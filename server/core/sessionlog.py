@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from ..errors import SessionstreamError
 from ..ids import Cursor
@@ -32,13 +32,22 @@ _CLEARED: Final = b'{"type":"MESSAGES_SNAPSHOT","messages":[]}'
 """What stands in a log where everything before it was removed."""
 
 
+class Listener(Protocol):
+    """Who reads a log; hears of each publish."""
+
+    def wake(self) -> None:
+        """Look for what is new."""
+
+    def hear(self, news: bytes, before: int, last: int) -> None:
+        """The same, told what it is: the frames after `before`, up to `last`."""
+
+
 class SessionLog(AppendSide):
     """The log of a loaded session. Not thread-safe; all calls belong to the hub's loop."""
 
     __slots__ = (
         "__weakref__",
         "_ring_bytes",
-        "_submit",
         "artifacts",
         "fence",
         "fold_version",
@@ -58,7 +67,7 @@ class SessionLog(AppendSide):
     def __init__(
         self, record: SessionRecord, submit: Callable[[SessionLog], None], *, ring_bytes: int, is_shared: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__(submit)
         self.record = record
         self.ring = Ring(record.seq)
         self.run: LoggedRun | None = None
@@ -81,16 +90,10 @@ class SessionLog(AppendSide):
         """How often it took up what others committed: who decided on less than that decides again."""
         self.fence = 0
         """That of the open run, 0 when none is."""
-        self.readers: set[Callable[[], None]] = set()
-        """Called after each publish."""
+        self.readers: set[Listener] = set()
         self.on_change: Callable[[], None] | None = None
         """Called when the record or the run changed, not for tokens."""
-        self._submit = submit
         self._ring_bytes = ring_bytes
-
-    def submit(self) -> None:
-        """Tell the journal that something waits."""
-        self._submit(self)
 
     @property
     def cursor(self) -> Cursor:
@@ -186,13 +189,13 @@ class SessionLog(AppendSide):
             return Prepared(
                 before=self.record, record=self.record, items=items, size=self.pending_bytes, folded=True, version=-1
             )
-        plain = [item for item in items if type(item) is dict] if self.run is not None else []
-        part = self._prepared_plain(plain) if plain and len(plain) == len(items) else self._prepared_whole(items)
+        is_plain = bool(items) and self.run is not None and all(type(item) is dict for item in items)
+        part = self._prepared_plain(items) if is_plain else self._prepared_whole(items)
         self._outbox = []
         self.is_in_flight = True
         return part
 
-    def _prepared_plain(self, items: list[Event]) -> Prepared:
+    def _prepared_plain(self, items: list[Item]) -> Prepared:
         """The way of a token: frames, and nothing else changes."""
         record = self.record
         return Prepared(
@@ -200,8 +203,8 @@ class SessionLog(AppendSide):
             record=record,
             version=self.version,
             fence=self.fence,
-            frames=events.frames_of(record.epoch, self.ring.last + 1, items),
-            items=cast("list[Item]", items),
+            frames=events.frames_of(record.epoch, self.ring.last + 1, cast("list[Event]", items)),
+            items=items,
             size=self.pending_bytes,
             is_plain=True,
             folded=False,
@@ -287,18 +290,28 @@ class SessionLog(AppendSide):
         self.is_in_flight = False
         self.version += 1
         self.pending_bytes -= part.size
-        ring = self.ring
-        ring.extend(part.frames)
-        if self.transcript is not None:
+        ring, frames, transcript = self.ring, part.frames, self.transcript
+        before = ring.last
+        ring.extend(frames)
+        if transcript is not None:
             for item in part.items:
-                self.transcript.apply(cast("Event", item))
+                transcript.apply(cast("Event", item))
         if self.is_shared:
             ring.spilled = ring.last
         elif self.journal_position is None:
             self.journal_position = position
         if ring.size > self._ring_bytes:
             self._bound_ring()
-        self._wake()
+        if self._room:
+            self._let_in()
+        if self.readers:
+            self._tell(frames, before)
+
+    def _tell(self, frames: list[bytes], before: int) -> None:
+        """Tell the readers what is new, joined once for all of them: they need not look it up."""
+        news, last = frames[0] if len(frames) == 1 else b"".join(frames), self.ring.last
+        for reader in self.readers:
+            reader.hear(news, before, last)
 
     def _move_on(self, part: Prepared) -> None:
         self.is_in_flight = False
@@ -317,13 +330,9 @@ class SessionLog(AppendSide):
         return False
 
     def _wake(self) -> None:
-        if self._room:
-            for waiter in self._room:
-                if not waiter.done():
-                    waiter.set_result(None)
-            self._room.clear()
-        for wake in self.readers:
-            wake()
+        self._let_in()
+        for reader in self.readers:
+            reader.wake()
 
     def restore(self, frames: list[bytes], *, first: int, stored: int) -> None:
         """Take up the log where a crash left it: frames from `first` on, of which those up to `stored` are in rows."""

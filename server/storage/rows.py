@@ -17,7 +17,7 @@ SESSION_COLUMNS: Final = (
 )
 SAVE_SESSION: Final = (
     f"INSERT INTO sessions ({SESSION_COLUMNS}) VALUES ({', '.join('?' * 20)}) ON CONFLICT (ref) DO UPDATE SET "
-    "epoch=excluded.epoch, seq=excluded.seq, title=excluded.title, title_given=excluded.title_given, "
+    "seq=excluded.seq, title=excluded.title, title_given=excluded.title_given, "
     "agent=excluded.agent, persona=excluded.persona, last_activity=excluded.last_activity, "
     "message_count=excluded.message_count, run_count=excluded.run_count, config=excluded.config, "
     "metadata=excluded.metadata, artifacts=excluded.artifacts, queue=excluded.queue"

@@ -18,11 +18,13 @@ import logging
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ..core.ports import Batch, Committed, SessionKey, StorageError
+from ..core.ports import Batch, Committed, SessionKey, StorageError, Write
 from .reads import SqliteReads
 from .schema import migrate
 from .writes import HANDLERS, all_writes, is_heavy
@@ -97,11 +99,14 @@ class SqliteStorage(SqliteReads):
             raise StorageError("the storage is closed")
         if self._wal_bytes > _WAIT_BYTES:
             await self._catch_up()
-        is_slow = self._is_full or is_heavy(batch)
-        position = await self._in_writer_thread(self._commit, batch) if is_slow else self._commit(batch)
+        # One row a commit: the frames name their session by epoch, nothing else is needed to read them back.
+        frames = b"".join([frame for part in batch.parts for frame in part.frames])
+        writes = all_writes(batch)
+        is_slow = self._is_full or is_heavy(len(frames), writes)
+        commit = partial(self._commit, batch, frames, writes)
+        position = await self._in_writer_thread(commit) if is_slow else commit()
         # A commit writes whole pages: what is counted is about what the WAL grows by.
-        size = sum(_PAGE_BYTES * 2 * len(part.writes) + sum(map(len, part.frames)) for part in batch.parts)
-        size += _PAGE_BYTES * (3 + 2 * len(batch.writes))
+        size = len(frames) + _PAGE_BYTES * (3 + 2 * len(writes))
         self._wal_bytes += size
         self._unchecked_bytes += size
         if self._unchecked_bytes > _CHECKPOINT_BYTES and (self._checkpoint is None or self._checkpoint.done()):
@@ -229,13 +234,13 @@ class SqliteStorage(SqliteReads):
 
     # --- writing
 
-    def _commit(self, batch: Batch) -> int:
+    def _commit(self, batch: Batch, frames: bytes, writes: Sequence[Write]) -> int:
         self._check_file()
         try:
             writer = self._writer or self._connect()
             writer.execute("BEGIN IMMEDIATE")
-            position = self._append(writer, [frame for part in batch.parts for frame in part.frames])
-            for write in all_writes(batch):
+            position = self._append(writer, frames)
+            for write in writes:
                 HANDLERS[type(write)](writer, write)
             if not batch.parts and not batch.writes:
                 # A commit of nothing is a probe: only a real write meets a full disk.
@@ -254,11 +259,10 @@ class SqliteStorage(SqliteReads):
         except OSError as error:
             raise StorageError(f"the database file cannot be reached: {error.strerror}") from error
 
-    def _append(self, writer: sqlite3.Connection, frames: list[bytes]) -> int:
+    def _append(self, writer: sqlite3.Connection, frames: bytes) -> int:
         if not frames:
             return int(writer.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0])
-        # One row a commit: the frames name their session by epoch, nothing else is needed to read them back.
-        row_id = writer.execute("INSERT INTO journal (frames) VALUES (?)", (b"".join(frames),)).lastrowid
+        row_id = writer.execute("INSERT INTO journal (frames) VALUES (?)", (frames,)).lastrowid
         assert row_id is not None
         return row_id
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ..core.ports import (
@@ -26,21 +26,19 @@ _HEAVY_BYTES: Final = 1 << 20
 _HEAVY_MESSAGES: Final = 50  # to tokenise, or to forget, for the search index: some milliseconds
 
 
-def all_writes(batch: Batch) -> Iterator[Write]:
-    """Yield what a batch writes besides frames, in order."""
-    for part in batch.parts:
-        yield from part.writes
-    yield from batch.writes
+def all_writes(batch: Batch) -> list[Write]:
+    """Return what a batch writes besides frames, in order."""
+    writes = [write for part in batch.parts if part.writes for write in part.writes]
+    writes.extend(batch.writes)
+    return writes
 
 
-def is_heavy(batch: Batch) -> bool:
-    """Whether a commit takes so long that it belongs in a thread: an import, the end of a long session."""
-    size = sum(len(frame) for part in batch.parts for frame in part.frames)
-    for write in all_writes(batch):
-        size += _weight(write)
-        if size >= _HEAVY_BYTES:
-            return True
-    return False
+def is_heavy(size: int, writes: Sequence[Write]) -> bool:
+    """Whether a commit takes so long that it belongs in a thread: an import, the end of a long session.
+
+    `size` is that of its frames in bytes.
+    """
+    return size >= _HEAVY_BYTES or sum(map(_weight, writes)) + size >= _HEAVY_BYTES
 
 
 def _weight(write: Write) -> int:

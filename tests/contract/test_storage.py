@@ -163,7 +163,7 @@ async def test_a_session_comes_back_as_it_was_saved(storage: Storage) -> None:
 
 async def test_saving_again_replaces(storage: Storage) -> None:
     await write(storage, SaveSession(record_of()))
-    changed = record_of(seq=9, title="new", agent="other", last_activity=5.0, metadata={"x": 1}, epoch="later")
+    changed = record_of(seq=9, title="new", agent="other", last_activity=5.0, metadata={"x": 1})
 
     await write(storage, SaveSession(changed))
 

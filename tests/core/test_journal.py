@@ -60,11 +60,15 @@ async def test_readers_are_woken_after_the_commit_and_see_it(tmp_path: Path) -> 
     log = log_of(journal)
     seen: list[tuple[int, int]] = []
 
-    def look() -> None:
-        [[rows]] = rows_of(tmp_path, "SELECT count(*) FROM log")
-        seen.append((rows, log.ring.last))
+    class Looking:
+        def wake(self) -> None:
+            [[rows]] = rows_of(tmp_path, "SELECT count(*) FROM log")
+            seen.append((rows, log.ring.last))
 
-    log.readers.add(look)
+        def hear(self, news: bytes, before: int, last: int) -> None:
+            self.wake()
+
+    log.readers.add(Looking())
     log.append(Entry([NEWS]))
     await journal.flush()
 
