@@ -90,7 +90,7 @@ class SqliteReads:
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA query_only=ON")
-        connection.execute("PRAGMA cache_size=-8192")  # KiB: the upper pages of the indexes of some 100,000 sessions
+        connection.execute("PRAGMA cache_size=-2048")  # KiB: the upper pages of every index; a commit empties it anyway
         return connection
 
     # --- one session
