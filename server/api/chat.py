@@ -40,6 +40,7 @@ async def chat(request: Request) -> Response:
     question = Question(
         message=body.message,
         message_id=body.message_id or new_id(),
+        is_new_id=body.message_id is None,
         digest=_digest(body.message, body.agent, body.persona, body.options),
         persona=body.persona,
         options=body.options,

@@ -36,6 +36,7 @@ from .resident import Others, Resident
 from .run import Run
 from .session import Session
 from .storage import Storage
+from .stored import copied
 from .streams import Streams
 from .upkeep import Upkeep
 from .watchers import Watchers
@@ -309,9 +310,10 @@ class Hub:
 
     async def _drive(self, session: Resident, run: Run) -> None:
         async def history() -> Sequence[Message]:
+            known = session.live.stored
+            if known is not None:
+                return copied(known)
             record = session.record
-            if not record.message_count:
-                return ()
             with anyio.move_on_after(self.settings.storage_timeout_seconds):
                 while True:
                     try:

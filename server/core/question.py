@@ -16,6 +16,8 @@ class Question:
     message: str
     message_id: str
     digest: bytes
+    is_new_id: bool = False
+    """The server made the message's id just now: nobody can have said it before."""
     role: Literal["user", "system"] = "user"
     persona: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

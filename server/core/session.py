@@ -78,7 +78,7 @@ class Session(Resident):
         """
         async with self.transition():
             log = self.live
-            known = await self._known(question.message_id)
+            known = None if question.is_new_id else await self._known(question.message_id)
             if known is not None and not is_intent(known):
                 return self._repeated(known, question.digest)
             stopped_run_id = known.run_id if known is not None else None

@@ -26,6 +26,7 @@ from .outbox import Entry, Item, LoggedRun, Prepared, Stale
 from .ports import EndSession, Event, RunRecord, SessionRecord
 from .ring import Ring
 from .storage import Change
+from .stored import Stored, after
 from .transcript import Transcript
 
 _CLEARED: Final = b'{"type":"MESSAGES_SNAPSHOT","messages":[]}'
@@ -60,6 +61,7 @@ class SessionLog(AppendSide):
         "record",
         "ring",
         "run",
+        "stored",
         "transcript",
         "version",
     )
@@ -76,6 +78,8 @@ class SessionLog(AppendSide):
         """Its messages, as committed."""
         self.artifacts: dict[str, Any] = dict(record.artifacts)
         """The state agents write, as appended."""
+        self.stored: Stored | None = None if record.message_count else ()
+        """The stored messages, where they need not be read."""
         self.fold_version = 0
         """Grows whenever stored messages change: who read them beside a change reads again."""
         self.journal_position: int | None = None
@@ -116,6 +120,7 @@ class SessionLog(AppendSide):
         frames = split_whole(change.frames or b"")
         first = seq_of(frames[0]) if frames else change.record.seq + 1
         self.follows += 1
+        self.stored = None
         if change.record.epoch != self.record.epoch or first != self.ring.last + 1:
             self.ring, self.transcript = Ring(first - 1), None
             self.fold_version += 1
@@ -269,6 +274,7 @@ class SessionLog(AppendSide):
         changed = part.record is not self.record
         self._move_on(part)
         self.is_buried = self.is_buried or any(isinstance(write, EndSession) for write in part.writes)
+        self.stored = after(self.stored, part.writes)
         self.ring.extend(part.frames)
         self.pending_bytes -= part.size
         for item in part.items:

@@ -66,8 +66,8 @@ async def take_snapshot(session: Session, storage: Storage, timeout_minutes: flo
     for _ in range(_ATTEMPTS):
         log = session.live
         version = log.fold_version
-        stored: Sequence[MessageRecord] = ()
-        if log.record.message_count:
+        stored: Sequence[MessageRecord] | None = log.stored
+        if stored is None:
             stored = await storage.messages(log.record.ref)
         if version == log.fold_version and session.ended is None:
             return _compose(log, stored, timeout_minutes)

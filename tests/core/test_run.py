@@ -17,7 +17,7 @@ from server.errors import AgentFailed
 from tests.support.agents import Puppet, echo, saying
 from tests.support.client import Client
 from tests.support.illegal import CALL, CALL_END, ILLEGAL, TEXT
-from tests.support.node import Node, eventually, open_node
+from tests.support.node import TOO_LONG_TO_KEEP, Node, eventually, open_node
 from tests.support.standard import violations
 
 
@@ -377,7 +377,7 @@ async def test_the_turn_is_the_history_with_the_new_message_last(tmp_path: Path)
 
 async def test_a_history_that_cannot_be_read_in_time_is_the_storages_failure(tmp_path: Path) -> None:
     async with open_node(tmp_path) as node:
-        await _streamed(node)
+        await _streamed(node, TOO_LONG_TO_KEEP)
         node.storage.read_gate = anyio.Event()
         with node.impatient(0.5):
             accepted = await node.ask()

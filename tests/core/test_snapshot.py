@@ -11,7 +11,7 @@ import pytest
 from server.core.snapshot import Snapshot, public_record
 from tests.contract.records import record_of
 from tests.support.agents import Puppet, echo, saying
-from tests.support.node import Node, eventually, open_node
+from tests.support.node import TOO_LONG_TO_KEEP, Node, eventually, open_node
 from tests.support.standard import violations
 
 
@@ -69,7 +69,7 @@ async def test_a_snapshot_taken_while_runs_end_belongs_to_one_moment(tmp_path: P
     puppet = Puppet()
     async with open_node(tmp_path, agent=puppet) as node, node.client() as client:
         puppet.finish()
-        await client.until_over((await node.ask("one")).run_id)
+        await client.until_over((await node.ask(TOO_LONG_TO_KEEP)).run_id)
         run_id = (await node.ask("two")).run_id
         puppet.say("answer")
         await client.until(lambda client: client.said == "answer")
@@ -86,7 +86,7 @@ async def test_a_snapshot_taken_while_runs_end_belongs_to_one_moment(tmp_path: P
             await client.until_over(run_id)
             gate.set()
 
-    assert texts(taken[0]) == ["one", "two", "answer"]
+    assert texts(taken[0]) == [TOO_LONG_TO_KEEP, "two", "answer"]
     assert str(taken[0].cursor) == client.cursor
     assert taken[0].run is None
 

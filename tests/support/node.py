@@ -34,6 +34,8 @@ from .client import WAIT_S, Client, Fold
 from .storage import SwitchedStorage, rows_of
 
 USER = "ann"
+TOO_LONG_TO_KEEP = "long " * 4000
+"""A message that no session keeps in memory: with it, what is stored must be read."""
 
 
 async def eventually(is_so: Callable[[], object]) -> None:
