@@ -5,9 +5,9 @@
         token = await counter.tokens(...)    # per token that wakes its reader: sends, calls, statements, blocks kept
         run = await counter.end()            # what the end of a run takes
 
-The app is the real one, spoken to over ASGI; uvicorn writes to its socket once for each send. SQL is seen by SQLite's
-own trace, on every connection that is opened meanwhile; calls are those of Python functions on the loop's thread, a
-measure of work that a busy machine cannot blur. Time is not looked at.
+The app is the real one, spoken to over ASGI with the extensions of our own connections; uvicorn writes to its socket
+once for each send. SQL is seen by SQLite's own trace, on every connection that is opened meanwhile; calls are those of
+Python functions on the loop's thread, a measure of work that a busy machine cannot blur. Time is not looked at.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from anyio.abc import TaskGroup
 from starlette.applications import Starlette
 from starlette.types import Message
 
+from server.api.events import LOST, PUSH
+from server.api.middleware import BODY
 from server.app import create_app
 from server.core.ports import Turn
 from server.settings import Settings
@@ -114,9 +116,10 @@ class Call:
             "client": ("127.0.0.1", 50_000),
             "server": ("127.0.0.1", 80),
             "state": {},
+            "extensions": {PUSH: self._push, LOST: self._on_lost, BODY: lambda: True},
         }
         self._request: list[Message] = [{"type": "http.request", "body": b"" if body is None else orjson.dumps(body)}]
-        self._left = anyio.Event()
+        self._left: Callable[[], None] | None = None
         self.status = 0
         self.sends = 0
         self.events = 0
@@ -129,23 +132,27 @@ class Call:
 
     def leave(self) -> None:
         """Close the connection."""
-        self._left.set()
+        if self._left is not None:
+            self._left()
+
+    def _on_lost(self, notice: Callable[[], None] | None) -> None:
+        self._left = notice
 
     async def _receive(self) -> Message:
-        if self._request:
-            return self._request.pop()
-        await self._left.wait()
-        return {"type": "http.disconnect"}
+        return self._request.pop()
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             return
-        piece = message["body"]
+        self._push(message["body"])
+
+    def _push(self, piece: bytes) -> bool:
         self.sends += 1
         self.events += piece.count(b"data: ")
         self.words += piece.count(WORD.encode())
         self.text = piece
+        return True
 
 
 class Counter:
@@ -161,11 +168,19 @@ class Counter:
         """Ask in a session, which is made if need be; the agent waits."""
         call = Call(self._app, "POST", "/api/chat", {"session_id": session_id, "message": message})
         started = SPEAKER.count
-        with self._sql() as cost:
+        with self._sql() as cost, self._calls() as calls:
             await call.run()
         assert call.status == 202, call.text
         await eventually(lambda: SPEAKER.count > started)
-        return cost()
+        return replace(cost(), calls=calls())
+
+    async def create(self, session_id: str) -> Cost:
+        """Make a session under an id of the client's."""
+        call = Call(self._app, "POST", "/api/sessions", {"session_id": session_id})
+        with self._sql() as cost, self._calls() as calls:
+            await call.run()
+        assert call.status == 201, call.text
+        return replace(cost(), calls=calls())
 
     async def open(self, session_ids: Sequence[str]) -> Cost:
         """Open a stream for each; return what one takes and keeps, the task of its request with it."""
