@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from ..errors import SessionstreamError
 from ..ids import Cursor
@@ -23,7 +23,7 @@ from .appending import AppendSide
 from .events import body_of, seq_of, split_whole
 from .fold import Fold
 from .outbox import Entry, Item, LoggedRun, Prepared, Stale
-from .ports import EndSession, Event, RunRecord, SessionRecord
+from .ports import EndSession, RunRecord, SessionRecord
 from .ring import Ring
 from .storage import Change
 from .stored import Stored, after
@@ -194,21 +194,23 @@ class SessionLog(AppendSide):
             return Prepared(
                 before=self.record, record=self.record, items=items, size=self.pending_bytes, folded=True, version=-1
             )
-        is_plain = bool(items) and self.run is not None and all(type(item) is dict for item in items)
+        is_plain = bool(items) and self.run is not None
+        for item in items:
+            is_plain = is_plain and type(item) is dict
         part = self._prepared_plain(items) if is_plain else self._prepared_whole(items)
         self._outbox = []
         self.is_in_flight = True
         return part
 
-    def _prepared_plain(self, items: list[Item]) -> Prepared:
-        """The way of a token: frames, and nothing else changes."""
+    def _prepared_plain(self, items: list[Any]) -> Prepared:
+        """The way of a token: frames, and nothing else changes. All items are events."""
         record = self.record
         return Prepared(
             before=record,
             record=record,
             version=self.version,
             fence=self.fence,
-            frames=events.frames_of(record.epoch, self.ring.last + 1, cast("list[Event]", items)),
+            frames=events.frames_of(record.epoch, self.ring.last + 1, items),
             items=items,
             size=self.pending_bytes,
             is_plain=True,
@@ -300,8 +302,9 @@ class SessionLog(AppendSide):
         before = ring.last
         ring.extend(frames)
         if transcript is not None:
-            for item in part.items:
-                transcript.apply(cast("Event", item))
+            said: list[Any] = part.items
+            for event in said:
+                transcript.apply(event)
         if self.is_shared:
             ring.spilled = ring.last
         elif self.journal_position is None:

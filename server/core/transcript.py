@@ -16,21 +16,15 @@ import jsonpatch
 from .ports import Event, Message
 
 
-class _Text:
+class _Text(list[str]):
     """Text that grows by deltas: joined when read, not at each delta."""
 
-    __slots__ = ("_parts",)
-
-    def __init__(self, text: str = "") -> None:
-        self._parts = [text] if text else []
-
-    def add(self, delta: str) -> None:
-        self._parts.append(delta)
+    __slots__ = ()
 
     def __str__(self) -> str:
-        if len(self._parts) > 1:
-            self._parts = ["".join(self._parts)]
-        return self._parts[0] if self._parts else ""
+        if len(self) > 1:
+            self[:] = ["".join(self)]
+        return self[0] if self else ""
 
 
 class Transcript:
@@ -57,7 +51,7 @@ class Transcript:
         for message_id, message in self._messages.items():
             twin._messages[message_id] = copied = dict(message)
             if isinstance(message.get("content"), _Text):
-                copied["content"] = _Text(str(message["content"]))
+                copied["content"] = _Text((str(message["content"]),))
             if "toolCalls" in message:
                 copied["toolCalls"] = [_copied_call(call) for call in message["toolCalls"]]
                 twin._calls.update((call["id"], (message_id, call)) for call in copied["toolCalls"])
@@ -97,7 +91,7 @@ class Transcript:
     def _text_content(self, event: Event) -> None:
         message = self._messages.get(event["messageId"])
         if message is not None:
-            message["content"].add(event["delta"])
+            message["content"].append(event["delta"])
             if "metadata" in event:
                 _merge_metadata(message, event)
 
@@ -121,7 +115,7 @@ class Transcript:
     def _tool_args(self, event: Event) -> None:
         if event["toolCallId"] in self._calls:
             call = self._calls[event["toolCallId"]][1]
-            call["function"]["arguments"].add(event["delta"])
+            call["function"]["arguments"].append(event["delta"])
             _merge_metadata(call, event)
 
     def _tool_end(self, event: Event) -> None:
@@ -214,7 +208,7 @@ _HANDLERS = {
 
 
 def _copied_call(call: dict[str, Any]) -> dict[str, Any]:
-    function = {**call["function"], "arguments": _Text(str(call["function"]["arguments"]))}
+    function = {**call["function"], "arguments": _Text((str(call["function"]["arguments"]),))}
     return {**call, "function": function}
 
 

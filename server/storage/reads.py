@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.to_thread
+import orjson
 
 from ..core.events import split_frames
 from ..core.ports import LogSlice, MessageRecord, RunRecord, SaveLog, SessionKey, SessionRecord, StorageError, Tombstone
@@ -202,12 +203,16 @@ class SqliteReads:
         def select(connection: sqlite3.Connection) -> Page:
             # With few matches their sessions are sorted; with many, the user's are gone through, newest first. Left to
             # itself SQLite always does the latter, and one match costs as much as all.
-            is_few = bool(found_by) and _has_few(connection, found_by[0])
-            user = "+user_id = ?" if is_few else "user_id = ?"
+            few = _few_found(connection, query) if found_by else None
+            if few is None:
+                conditions, given = ["user_id = ?", *where], values
+            else:
+                conditions = ["+user_id = ?", *where[:-1], "ref IN (SELECT value FROM json_each(?))"]
+                given = [*values[: -len(found_by)], few]
             found = connection.execute(
-                f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE {' AND '.join([user, *where])} "
+                f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE {' AND '.join(conditions)} "
                 "ORDER BY last_activity DESC, ref DESC LIMIT ?",
-                (*values, limit + 1),
+                (*given, limit + 1),
             ).fetchall()
             records = [rows.session_record(row) for row in found[:limit]]
             last = records[-1] if len(found) > limit else None
@@ -282,10 +287,9 @@ def _search(user_id: str, query: str) -> tuple[str, list[Any]]:
             "WHERE s.user_id = ? AND m.text LIKE ? ESCAPE '\\'))"
         )
         return condition, [like, user_id, like]
-    words = WORD.findall(query)
-    if not words:
+    terms = _terms(query)
+    if terms is None:
         return "0", []
-    terms = " AND ".join(f'"{word}" *' for word in words[:MAX_WORDS])
     owner = f'owner : "{rows.owner_token(user_id)}"'
     condition = (
         "ref IN (SELECT ref FROM messages WHERE id IN (SELECT rowid FROM found_messages WHERE found_messages MATCH ?) "
@@ -294,13 +298,31 @@ def _search(user_id: str, query: str) -> tuple[str, list[Any]]:
     return condition, [f"{owner} AND text : ({terms})", f"{owner} AND title : ({terms})"]
 
 
-def _has_few(connection: sqlite3.Connection, match: str) -> bool:
-    if match.startswith("%"):
-        return False
+def _terms(query: str) -> str | None:
+    """Return what to look for in the index, None when there is no word in it, or such as the index does not have."""
+    words = [] if UNSPACED.search(query) else WORD.findall(query)
+    return " AND ".join(f'"{word}" *' for word in words[:MAX_WORDS]) or None
+
+
+def _few_found(connection: sqlite3.Connection, query: str | None) -> str | None:
+    """Return the sessions of a search as a JSON list, None when matches are many or there is no index for it.
+
+    They are everybody's: to look for the owner too would read all that is known of him.
+    """
+    terms = _terms(query or "")
+    if terms is None:
+        return None
     found = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM found_messages WHERE found_messages MATCH ? LIMIT ?)", (match, _FEW + 1)
-    ).fetchone()
-    return int(found[0]) <= _FEW
+        "SELECT rowid FROM found_messages WHERE found_messages MATCH ? LIMIT ?", (f"text : ({terms})", _FEW + 1)
+    ).fetchall()
+    if len(found) > _FEW:
+        return None
+    refs = connection.execute(
+        "SELECT ref FROM messages WHERE id IN (SELECT value FROM json_each(?)) "
+        "UNION SELECT * FROM (SELECT rowid FROM found_titles WHERE found_titles MATCH ? LIMIT ?)",
+        (orjson.dumps([row[0] for row in found]).decode(), f"title : ({terms})", _FEW + 1),
+    ).fetchall()
+    return None if len(refs) > _FEW else orjson.dumps([row[0] for row in refs]).decode()
 
 
 def _open_runs(connection: sqlite3.Connection) -> Sequence[OpenRun]:
