@@ -90,8 +90,8 @@ def interrupts(arena: Arena) -> list[Row]:
                 Step(request=subject.interrupt(ids[n]), kind=STOP, about=n, at_us=n * _STOP_EVERY_US)
                 for n in range(stopped)
             ]
+            reader.reset()  # first: what is due at once is sent when it is loaded
             reader.load([Lane(steps[start::_STOP_LANES]) for start in range(_STOP_LANES)])
-            reader.reset()
             reader.go()
             reader.wait("calls", stopped)
             time.sleep(_SETTLE_S)  # a last byte is known by what does not come after it

@@ -62,8 +62,8 @@ def _send(process: Process, reader: Reader, ids: list[str], rate: int, seconds: 
         Step(request=OURS.chat(ids[n * 7919 % len(ids)], _ANSWER), kind=CHAT, at_us=int(n / rate * 1e6))
         for n in range(total)
     ]
+    reader.reset()  # first: what is due at once is sent when it is loaded
     reader.load([Lane(steps[start::_LANES]) for start in range(_LANES)])
-    reader.reset()
     cpu_s, started_at = process.cpu_s(), time.monotonic()
     reader.go()
     reader.wait("calls", total, timeout_s=seconds * 3 + _LATE_S)

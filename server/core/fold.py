@@ -31,8 +31,11 @@ class Fold:
     def __init__(self, record: SessionRecord, ring: Ring, run: LoggedRun | None, transcript: Transcript | None) -> None:
         self.frames: list[bytes] = []
         self.record = record
+        """As the commit leaves it, once the pass is finished."""
         self.is_folded = run is None
-        self._before = record
+        self._changes: dict[str, Any] = {}
+        """What becomes of it: it is made anew once, at the end."""
+        self._message_count = record.message_count
         self._ring = ring
         self._committed = transcript
         self._seq = ring.last
@@ -64,7 +67,7 @@ class Fold:
         self._burial = next((write for write in item.writes if isinstance(write, EndSession)), self._burial)
         self._is_spilling = self._is_spilling or item.spills
         if item.change:
-            self.record = dataclasses.replace(self.record, **item.change)
+            self._changes.update(item.change)
         if item.closes is not None:
             self._close(item.closes)
         elif self._run is None and item.events:
@@ -85,8 +88,9 @@ class Fold:
                 self._writes.append(
                     SaveLog(self.record.ref, self._seq - len(frames) + 1, self._seq, b"".join(frames), ended_at)
                 )
-            self.record = dataclasses.replace(self.record, seq=self._seq)
-        if self.record is not self._before:
+            self._changes["seq"] = self._seq
+        if self._changes:
+            self.record = dataclasses.replace(self.record, **self._changes)
             self._writes.append(SaveSession(self.record))
         return self._writes
 
@@ -99,13 +103,13 @@ class Fold:
     def _clear(self) -> None:
         self._row_start = len(self.frames)
         self._writes.append(ClearMessages(self.record.ref, self._seq))
-        self.record = dataclasses.replace(self.record, message_count=0)
+        self._count_messages(-self._message_count)
 
     def _open(self, run: LoggedRun, first: int) -> None:
         self._run, self._transcript, self._since_run = run, Transcript(), []
         run.first = first
         self._writes.append(SaveRun(self.record.ref, run.as_record()))
-        self.record = dataclasses.replace(self.record, run_id=run.run_id)
+        self._changes["run_id"] = run.run_id
 
     def _close(self, run: LoggedRun) -> None:
         """Fold the run: its messages as they will stand once this batch is committed, and its end."""
@@ -116,7 +120,8 @@ class Fold:
             transcript.apply(event)
         ended = run.as_record()
         self._save_messages(transcript.messages(), run.first, run.run_id, ended.usage)
-        self.record = dataclasses.replace(self.record, run_count=self.record.run_count + 1, run_id=None)
+        run_count: int = self._changes.get("run_count", self.record.run_count)
+        self._changes |= {"run_count": run_count + 1, "run_id": None}
         self.is_ending = True
         self._writes.append(SaveRun(self.record.ref, dataclasses.replace(ended, last=self._seq)))
         self._run, self._transcript, self._since_run = None, None, []
@@ -146,7 +151,11 @@ class Fold:
                 ],
             )
         )
-        self.record = dataclasses.replace(self.record, message_count=self.record.message_count + len(messages))
+        self._count_messages(len(messages))
+
+    def _count_messages(self, more: int) -> None:
+        self._message_count += more
+        self._changes["message_count"] = self._message_count
 
 
 def _messages_of(entry: Entry) -> list[dict[str, Any]]:
