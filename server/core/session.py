@@ -376,7 +376,7 @@ class Session(Resident):
         return Accepted(
             run_id=run.run_id,
             message_id=run.question.message_id,
-            status=run.status,
+            status="running",  # what was accepted; who asks may hear of it when it is over already
             cursor=Cursor(self.record.epoch, run.opened),
             run=run,
         )
