@@ -1,6 +1,7 @@
 """Install what a script of this folder needs, once; `scripts/install` picks the interpreter and calls this.
 
     server   .venv with what constraints.txt pins
+    agents   the same, with constraints-agents.txt: models and their tools
     check    the same, with constraints-dev.txt, and node
     test     the same, with redis-server, nginx and chromium, and the npm packages of tests/*/package-lock.json
 
@@ -29,11 +30,13 @@ BASE_PYTHON: Final[str] = getattr(sys, "_base_executable", sys.executable)
 
 PINS: Final = {
     "server": ("constraints.txt",),
-    "check": ("constraints.txt", "constraints-dev.txt"),
-    "test": ("constraints.txt", "constraints-dev.txt"),
+    "agents": ("constraints.txt", "constraints-agents.txt"),
+    "check": ("constraints.txt", "constraints-agents.txt", "constraints-dev.txt"),
+    "test": ("constraints.txt", "constraints-agents.txt", "constraints-dev.txt"),
 }
 PROGRAMS: Final[dict[str, dict[str, str]]] = {
     "server": {},
+    "agents": {},
     "check": {"node": "nodejs"},
     "test": {
         "node": "nodejs",
