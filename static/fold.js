@@ -196,5 +196,19 @@ function toolCallGrew(state, { toolCallId, delta }) {
 function toolCallAnswered(state, event) {
   const { messageId: id, toolCallId, content } = event;
   if (state.messages.some((message) => message.id === id)) return state;
-  return { ...state, messages: [...state.messages, withMetadata({ id, role: "tool", toolCallId, content }, event)] };
+  const result = withMetadata({ id, role: "tool", toolCallId, content }, event);
+  return { ...state, messages: state.messages.toSpliced(placeOfResult(state.messages, toolCallId), 0, result) };
+}
+
+/**
+ * Return where a result stands: behind its caller and the results that this has already, wherever that is.
+ * @param {Message[]} messages
+ * @param {string} callId
+ * @returns {number}
+ */
+function placeOfResult(messages, callId) {
+  const caller = messages.findLastIndex((message) => message.toolCalls?.some((call) => call.id === callId));
+  if (caller < 0) return messages.length;
+  const next = messages.findIndex((message, at) => at > caller && message.role !== "tool");
+  return next < 0 ? messages.length : next;
 }

@@ -40,7 +40,26 @@
  * @typedef {{ kind: "stopped" | "failed", run_id: string, message: string, code: string }} Ending
  */
 
-/** @typedef {{ session: Session | null, run: Run | null, queue: QueueEntry[], artifacts?: unknown }} Shared */
+
+/**
+ * A question that the last run ended by: AG-UI's interrupt, and the tool call it is about.
+ * @typedef {object} Pending
+ * @property {string} id
+ * @property {string} reason
+ * @property {string} [message]
+ * @property {string} [toolCallId]
+ * @property {string} [toolCallName]
+ * @property {string} [arguments] JSON text
+ * @property {Record<string, unknown>} [responseSchema]
+ * @property {string} [expiresAt]
+ * @property {boolean} answered
+ */
+
+/**
+ * The session's state document; `pending` is there only while a question waits.
+ * @typedef {{ session: Session | null, run: Run | null, queue: QueueEntry[], artifacts?: unknown,
+ *             pending?: Pending[] }} Shared
+ */
 
 /**
  * What one session looks like: the fold of its log.

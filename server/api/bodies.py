@@ -12,6 +12,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import anyio.to_thread
@@ -25,6 +26,7 @@ from ..ids import is_client_id
 from ..settings import Settings
 from .history import check_history
 from .query import BAD_ID
+from .questions import ImportPending, asked_in, check_pending
 from .shape import Time, convert
 from .strict_json import invalid, parse_json
 
@@ -41,6 +43,8 @@ class Body(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request body. Where `null_is_absent`, a field that is null was not sent; else UNSET says that it was not."""
 
     null_is_absent: ClassVar[bool] = True
+    own_checks: ClassVar[frozenset[str]] = frozenset()
+    """Fields that mean something else here than elsewhere: whoever reads them checks their limits."""
 
 
 class ChatBody(Body, frozen=True, kw_only=True):
@@ -74,11 +78,11 @@ class SystemBody(Body, frozen=True, kw_only=True):
 
 
 class ToolResultBody(Body, frozen=True, kw_only=True):
-    """POST /api/tool-result."""
+    """POST /api/tool-result. `content` is text or any other JSON, of the size of a message."""
 
     session_id: str
     tool_call_id: str
-    content: str
+    content: Any
     error: str | None = None
 
 
@@ -140,9 +144,11 @@ class ImportBody(Body, frozen=True, kw_only=True):
     exported_at: Time | None = None
     artifacts: dict[str, Any] = {}
     config: dict[str, Any] = {}
+    pending: ImportPending | None = None
 
 
 BodyT = TypeVar("BodyT", bound=Body)
+ParsedT = TypeVar("ParsedT")
 
 
 async def read_body(request: Request, kind: type[BodyT], settings: Settings) -> BodyT:
@@ -152,11 +158,16 @@ async def read_body(request: Request, kind: type[BodyT], settings: Settings) -> 
         SessionstreamError: NotJson 415, BadRequest 400 `malformed_json`, Invalid 422 with `field`; and what
             `BodyLimitMiddleware` raises while the body arrives.
     """
+    return await read_json(request, partial(parse_body, kind=kind, settings=settings))
+
+
+async def read_json(request: Request, parse: Callable[[bytes], ParsedT]) -> ParsedT:
+    """Return what `parse` makes of the request's body, which says that it is JSON; raises as `parse`, or NotJson."""
     _check_media_type(request.headers.get("content-type", ""))
     raw = await request.body()
     if len(raw) > THREAD_BYTES:
-        return await anyio.to_thread.run_sync(parse_body, raw, kind, settings)
-    return parse_body(raw, kind, settings)
+        return await anyio.to_thread.run_sync(parse, raw)
+    return parse(raw)
 
 
 def parse_body(raw: bytes, kind: type[BodyT], settings: Settings) -> BodyT:
@@ -168,7 +179,8 @@ def parse_body(raw: bytes, kind: type[BodyT], settings: Settings) -> BodyT:
         content = _without_nulls(content, kind)
     body = _check_fields(convert(content, kind), settings)
     if isinstance(body, ImportBody):
-        check_history(body.messages)
+        check_history(body.messages, asked_in(body.pending))
+        check_pending(body.pending, body.messages)
         body = msgspec.structs.replace(body, session=_check_fields(body.session, settings, "session."))
     return body
 
@@ -196,7 +208,7 @@ def _without_nulls(content: dict[str, Any], kind: type[Body]) -> dict[str, Any]:
 def _check_fields(body: BodyT, settings: Settings, prefix: str = "") -> BodyT:
     for name in body.__struct_fields__:
         value = getattr(body, name)
-        if value is None or value is UNSET or name not in _CHECKS:
+        if value is None or value is UNSET or name not in _CHECKS or name in body.own_checks:
             continue
         reason = _CHECKS[name](value, settings)
         if reason is not None:
@@ -209,13 +221,20 @@ def _check_id(text: str, _: Settings) -> str | None:
     return None if is_client_id(text) else BAD_ID
 
 
-def _check_message(text: str, settings: Settings) -> str | None:
+def check_message(text: str, settings: Settings) -> str | None:
+    """Say what is wrong with the text of a message, None when nothing is."""
     return "must not be blank" if not text or text.isspace() else _check_text(text, settings)
 
 
 def _check_text(text: str, settings: Settings) -> str | None:
     limit = settings.max_message_chars
     return f"has {len(text)} characters, more than MAX_MESSAGE_CHARS ({limit})" if len(text) > limit else None
+
+
+def _check_content(value: Any, settings: Settings) -> str | None:
+    if isinstance(value, str):
+        return _check_text(value, settings)
+    return _check_text(msgspec.json.encode(value).decode(), settings)
 
 
 def _check_line(limit: int) -> Callable[[str, Settings], str | None]:
@@ -240,7 +259,8 @@ def _check_persona(text: str, _: Settings) -> str | None:
     return None if text.strip() and len(text) <= MAX_PERSONA_CHARS else f"must have 1 to {MAX_PERSONA_CHARS} characters"
 
 
-def _check_object(value: dict[str, Any], _: Settings) -> str | None:
+def check_object(value: dict[str, Any], _: Settings) -> str | None:
+    """Say what is wrong with an object that a client gave to be kept, None when nothing is."""
     if len(msgspec.json.encode(value)) > MAX_OBJECT_BYTES:
         return f"must have at most {MAX_OBJECT_BYTES} bytes as JSON"
     return None if _levels(value) <= MAX_OBJECT_LEVELS else f"must have at most {MAX_OBJECT_LEVELS} levels"
@@ -258,10 +278,11 @@ def _check_time(time: datetime, _: Settings) -> str | None:
 
 _CHECKS: Final[dict[str, Callable[[Any, Settings], str | None]]] = {
     **dict.fromkeys(("session_id", "message_id", "run_id", "tool_call_id"), _check_id),
-    **dict.fromkeys(("options", "config", "metadata"), _check_object),
+    **dict.fromkeys(("options", "config", "metadata"), check_object),
     **dict.fromkeys(("created_at", "last_activity", "exported_at"), _check_time),
-    **dict.fromkeys(("content", "error"), _check_text),
-    "message": _check_message,
+    "content": _check_content,
+    "error": _check_text,
+    "message": check_message,
     "persona": _check_persona,
     "title": _check_line(MAX_TITLE_CHARS),
     "agent": _check_line(MAX_NAME_CHARS),

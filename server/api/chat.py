@@ -16,7 +16,7 @@ from starlette.responses import Response
 from ..core.dialogue import Accepted
 from ..core.hub import Hub
 from ..core.ports import SessionKey
-from ..core.question import Question
+from ..core.question import Answer, Question
 from ..core.reader import Reader
 from ..core.reading import reading
 from ..core.run import Run
@@ -24,9 +24,9 @@ from ..core.session import Session
 from ..core.snapshot import take_snapshot
 from ..errors import AgentFailed, Invalid, SessionstreamError
 from ..ids import new_id
-from .access import creation_of, hub_of, key_of, principal_of
+from .access import check_allowed, creation_of, hub_of, key_of, principal_of
 from .answers import json_answer
-from .bodies import ChatBody, InterruptBody, SystemBody, read_body
+from .bodies import ChatBody, InterruptBody, SystemBody, ToolResultBody, read_body
 from .events import EventStream
 from .problems import answer as answer_problem
 from .query import query_id
@@ -41,12 +41,12 @@ async def chat(request: Request) -> Response:
         message=body.message,
         message_id=body.message_id or new_id(),
         is_new_id=body.message_id is None,
-        digest=_digest(body.message, body.agent, body.persona, body.options),
+        digest=digest_of(body.message, body.agent, body.persona, body.options),
         persona=body.persona,
         options=body.options,
     )
     creation = creation_of(request, agent=body.agent, persona=body.persona)
-    key = await _key(request, body.session_id)
+    key = await key_or_new(request, body.session_id)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(hub.session(key, creation, is_new_id=body.session_id is None))
         is_stream = _wants_events(request)
@@ -55,16 +55,18 @@ async def chat(request: Request) -> Response:
         if reader is None:
             return _accepted(key, accepted)
         if is_stream:
-            source = RunSource(session, reader, accepted, hub.storage)
-            return EventStream(hub, source, b"", stack.pop_all(), {"X-Session-Id": key.session_id})
-        return await _unless_gone(request, partial(_after, hub, session, reader, accepted))
+            source = RunSource(session, reader, accepted, hub)
+            response = EventStream(hub, source, b"", stack.pop_all(), {"X-Session-Id": key.session_id})
+            response.outlast()
+            return response
+        return await unless_gone(request, partial(_after, hub, session, reader, accepted))
 
 
 async def stream(request: Request) -> Response:
     """GET /api/chat/stream: a snapshot, or exactly what follows the cursor, then what happens."""
     hub = hub_of(request)
     session_id = query_id(request, "session_id")
-    key = await _key(request, session_id)
+    key = await key_or_new(request, session_id)
     # The header wins: it is what a browser that comes back by itself has learnt since it was given the URL.
     cursor = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
     async with AsyncExitStack() as stack:
@@ -100,15 +102,30 @@ async def system(request: Request) -> Response:
     """POST /api/system: a system message; `respond` lets the agent answer it."""
     hub = hub_of(request)
     body = await read_body(request, SystemBody, hub.settings)
-    key = await _key(request, body.session_id)
+    key = await key_or_new(request, body.session_id)
     message_id = body.message_id or new_id()
-    digest = _digest(body.message, "system", body.respond, None)
+    digest = digest_of(body.message, "system", body.respond, None)
     async with hub.session(key, creation_of(request)) as session:
         if body.respond:
             question = Question(message=body.message, message_id=message_id, digest=digest, role="system")
             return _accepted(key, await session.ask(question, agent=None, on_busy="queue"))
         accepted = await session.tell(body.message, message_id, digest)
     return _accepted(key, accepted)
+
+
+async def tool_result(request: Request) -> Response:
+    """POST /api/tool-result: what a tool of the client returned, or whether one of the server may be called."""
+    hub = hub_of(request)
+    body = await read_body(request, ToolResultBody, hub.settings)
+    key = await key_of(request, body.session_id)
+    answer = Answer(id=body.tool_call_id, payload=body.content, error=body.error)
+    async with hub.session(key) as session:
+        # The agent that asked goes on, and it need not be that of the session.
+        check_allowed(request, session.record.pending.get("agent", session.record.agent))
+        accepted = await session.answer([answer])
+    receipt = _receipt(key, accepted)
+    del receipt["message_id"]  # a run that goes on has no message of its own
+    return json_answer({**receipt, "tool_call_id": body.tool_call_id}, status=202)
 
 
 async def state(request: Request) -> Response:
@@ -132,13 +149,15 @@ async def state(request: Request) -> Response:
     )
 
 
-async def _key(request: Request, session_id: str | None) -> SessionKey:
+async def key_or_new(request: Request, session_id: str | None) -> SessionKey:
+    """Return the key that the caller means, or that of a session which is new."""
     if session_id is None:
         return SessionKey(principal_of(request).user_id, new_id())
     return await key_of(request, session_id)
 
 
-def _digest(*parts: Any) -> bytes:
+def digest_of(*parts: Any) -> bytes:
+    """Return what tells a repeated request from another one."""
     return hashlib.blake2b(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
 
@@ -160,7 +179,7 @@ def _receipt(key: SessionKey, accepted: Accepted) -> dict[str, Any]:
     }
 
 
-async def _unless_gone(request: Request, answer: Callable[[], Awaitable[Response]]) -> Response:
+async def unless_gone(request: Request, answer: Callable[[], Awaitable[Response]]) -> Response:
     """Return the answer, or stop waiting for it when the client left: the run goes on, the place is free."""
     answered: list[Response] = []
     async with anyio.create_task_group() as tasks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType
@@ -101,8 +101,11 @@ class _Activity(_Entry, tag="activity"):
 _History = list[_User | _System | _Developer | _Assistant | _Tool | _Reasoning | _Activity]
 
 
-def check_history(messages: Sequence[Message]) -> None:
-    """Refuse what a provider would: calls that nothing answers, answers to nothing, ids that name two things."""
+def check_history(messages: Sequence[Message], asked: Collection[str] = ()) -> None:
+    """Refuse what a provider would: calls that nothing answers, answers to nothing, ids that name two things.
+
+    Calls that are `asked` about need no answer yet.
+    """
     message_ids: set[str] = set()
     call_ids: set[str] = set()
     open_calls: dict[str, str] = {}
@@ -120,7 +123,8 @@ def check_history(messages: Sequence[Message]) -> None:
             for number, call in enumerate(entry.tool_calls):
                 field = f"{where}.toolCalls[{number}].id"
                 _claim(call_ids, call.id, field)
-                open_calls[call.id] = field
+                if call.id not in asked:
+                    open_calls[call.id] = field
     _require_answered(open_calls)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -14,18 +13,22 @@ from starlette.responses import Response
 
 from ..core.dialogue import Creation
 from ..core.events import rfc3339
+from ..core.history import arranged, completed
 from ..core.hub import Hub
+from ..core.offers import knows
+from ..core.pending import call_ids
 from ..core.ports import Message, SessionKey, SessionRecord
-from ..core.queue import public_queue
+from ..core.queue import find, public_queue
 from ..core.reading import reading
 from ..core.session import Session
 from ..core.snapshot import public_record, public_session, take_snapshot
-from ..errors import Invalid
+from ..errors import Forbidden, Invalid
 from ..ids import new_id
-from .access import check_agent, creation_of, hub_of, path_key, principal_of
+from .access import allowed_agents, check_agent, check_allowed, creation_of, hub_of, path_key, principal_of
 from .answers import json_answer
 from .bodies import ImportBody, NewSessionBody, PatchQueueBody, PatchSessionBody, read_body
 from .query import query_choice, query_id, query_int, query_text
+from .questions import exported, imported
 
 EXPORT_VERSION = 1
 _EMPTY_OF = {"config": dict, "metadata": dict}
@@ -52,6 +55,8 @@ async def create(request: Request) -> Response:
 async def index(request: Request) -> Response:
     """GET /api/sessions: the caller's own, latest activity first; `q` searches titles and messages."""
     hub, user_id = hub_of(request), principal_of(request).user_id
+    if allowed_agents(request) is not None:
+        raise Forbidden("the Origin is that of a page which may talk to some agents only", code="origin_refused")
     limit = query_int(request, "limit", 50, 1, 200)
     with reading(hub.settings.storage_timeout_seconds):
         hub.require_open()
@@ -85,6 +90,7 @@ async def change(request: Request) -> Response:
                 fields[name] = make()
         if "agent" in fields:
             fields["agent"] = check_agent(hub, fields["agent"]) or hub.agents.default
+            check_allowed(request, fields["agent"])
         if fields:
             await session.change(fields)
         return json_answer(_public(hub, session))
@@ -106,19 +112,19 @@ async def messages(request: Request) -> Response:
     before = query_id(request, "before")
     key = await path_key(request)
     async with hub.session(key) as session:
-        page, is_whole = await _history(hub, session, before, limit)
+        page, next_before = await _history(hub, session, before, limit)
     return json_answer(
         {
             "session_id": key.session_id,
             "messages": page,
             "count": len(page),
-            "next_before": None if is_whole or not page else page[0]["id"],
+            "next_before": next_before,
         }
     )
 
 
-async def _history(hub: Hub, session: Session, before: str | None, limit: int) -> tuple[list[Message], bool]:
-    """Return the last `limit` messages before one, and whether they are the first ones."""
+async def _history(hub: Hub, session: Session, before: str | None, limit: int) -> tuple[list[Message], str | None]:
+    """Return the last `limit` messages before one, and what the next ones stand before; None when there are none."""
     while True:
         log = session.live
         version = log.fold_version
@@ -130,7 +136,9 @@ async def _history(hub: Hub, session: Session, before: str | None, limit: int) -
             rows = await hub.storage.messages(log.record.ref, before=stored_before, limit=limit + 1)
         if version == log.fold_version:
             found = [*(row.message for row in rows), *current]
-            return found[-limit:], len(found) <= limit
+            page = found[-limit:]
+            # Pages are cut in the order of the log: a result that stands further up in the history is on none twice.
+            return arranged(page), page[0]["id"] if len(found) > limit else None
 
 
 async def clear(request: Request) -> Response:
@@ -153,7 +161,7 @@ async def export(request: Request) -> Response:
     async with hub.session(key) as session:
         with reading(hub.settings.storage_timeout_seconds):
             snapshot = await take_snapshot(session, hub.storage, hub.settings.session_timeout_minutes)
-        config = dict(session.record.config)
+        config, pending = dict(session.record.config), session.record.pending
     name = f"session-{key.session_id}.{'md' if kind == 'markdown' else 'json'}"
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
     if kind == "markdown":
@@ -164,24 +172,13 @@ async def export(request: Request) -> Response:
         "exported_at": rfc3339(time.time()),
         "session": snapshot.session,
         "config": config,
-        "messages": _answered(snapshot.messages),
+        # A call of the active run has no result yet: here it gets one that says so, or it could not be imported.
+        "messages": completed(snapshot.messages, "no result yet", apart_from=call_ids(pending)),
         "artifacts": snapshot.state["artifacts"],
     }
+    if pending:
+        content["pending"] = exported(pending)
     return json_answer(content, headers=headers)
-
-
-def _answered(history: Sequence[Message]) -> list[Message]:
-    """Return a history that can be imported: a call of the active run that has no result yet gets one that says so."""
-    answered = {message["toolCallId"] for message in history if message["role"] == "tool"}
-    found: list[Message] = []
-    for message in history:
-        found.append(message)
-        found += [
-            {"id": new_id(), "role": "tool", "toolCallId": call["id"], "content": "no result yet"}
-            for call in message.get("toolCalls", ())
-            if call["id"] not in answered
-        ]
-    return found
 
 
 async def take_in(request: Request) -> Response:
@@ -190,16 +187,19 @@ async def take_in(request: Request) -> Response:
     body = await read_body(request, ImportBody, hub.settings)
     made = creation_of(request)
     known = hub.agents.get(body.session.agent) if body.session.agent else None
+    entry = known or hub.agent(made.agent)
+    persona = body.session.persona
     creation = Creation(
-        agent=known.name if known is not None else made.agent,
+        agent=entry.name,
         title=body.session.title,
-        persona=body.session.persona,
+        persona=persona if persona is not None and knows(entry, persona) else None,
         metadata=body.session.metadata,
         config=body.config or body.session.config,
         website_domain=made.website_domain,
         ip_address=made.ip_address,
         messages=body.messages,
         artifacts=body.artifacts,
+        pending=imported(body.pending, body.messages, entry.name, hub.settings.approval_timeout_minutes * 60),
         created_at=_seconds(body.session.created_at),
     )
     key = SessionKey(principal_of(request).user_id, new_id())
@@ -238,7 +238,9 @@ async def edit_queued(request: Request) -> Response:
     hub = hub_of(request)
     async with hub.session(await path_key(request)) as session:
         body = await read_body(request, PatchQueueBody, hub.settings)
-        await session.edit_queue(request.path_params["message_id"], message=body.message, position=body.position)
+        message_id = request.path_params["message_id"]
+        check_allowed(request, find(session.record.queue, message_id)["agent"])  # it need not be the session's
+        await session.edit_queue(message_id, message=body.message, position=body.position)
         return _queue_answer(session)
 
 

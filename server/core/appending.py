@@ -109,3 +109,4 @@ class AppendSide:
             self.pending_bytes -= ENTRY_BYTES + item.size() if isinstance(item, Entry) else event_size(item)
         if not self._outbox and not self.is_in_flight:
             self.pending_bytes = 0  # merged deltas weigh less than they did one by one
+        self._let_in()

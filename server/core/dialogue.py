@@ -28,6 +28,7 @@ class Creation:
     ip_address: str | None = None
     messages: Sequence[Message] = ()
     artifacts: Mapping[str, Any] | None = None
+    pending: Mapping[str, Any] | None = None
     created_at: float | None = None
 
     def as_record(self, key: SessionKey, ref: int, now: float) -> SessionRecord:
@@ -49,6 +50,7 @@ class Creation:
             metadata=self.metadata or {},
             config=self.config or {},
             artifacts=self.artifacts or {},
+            pending=self.pending or {},
         )
 
     def writes(self, record: SessionRecord) -> list[Write]:

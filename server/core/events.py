@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from ..errors import RETRYABLE
 from .ports import Event
 from .text import MAX_DELTA_CHARS, pieces
 
@@ -125,26 +126,28 @@ def run_started(session_id: str, run_id: str, when: float) -> Event:
     }
 
 
-def run_finished(session_id: str, run_id: str, outcome: str, when: float, **extra: Any) -> Event:
-    """Outcome is `success` or `cancelled`; `extra` may hold usage and metadata."""
+def run_finished(
+    session_id: str, run_id: str, outcome: str, when: float, *, interrupts: Sequence[Event] = (), **extra: Any
+) -> Event:
+    """Outcome is `success`, `cancelled`, or `interrupt` with `interrupts`; `extra` may hold usage and metadata."""
     return {
         "type": "RUN_FINISHED",
         "threadId": session_id,
         "runId": run_id,
-        "outcome": {"type": outcome},
+        "outcome": {"type": outcome, "interrupts": list(interrupts)} if interrupts else {"type": outcome},
         "timestamp": int(when * 1000),
         **extra,
     }
 
 
 def run_error(run_id: str, message: str, code: str, when: float, **extra: Any) -> Event:
-    """RUN_ERROR carries no run id by the standard: ours rides in the metadata."""
+    """RUN_ERROR carries no run id by the standard: ours rides in the metadata, and whether to try again."""
     return {
         "type": "RUN_ERROR",
         "message": message,
         "code": code,
         "timestamp": int(when * 1000),
-        "metadata": {"sessionstream": {"run_id": run_id}},
+        "metadata": {"sessionstream": {"run_id": run_id, "retryable": code in RETRYABLE}},
         **extra,
     }
 

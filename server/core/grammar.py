@@ -8,7 +8,7 @@ every model provider.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from typing import Any, Final
 
 import jsonpatch
@@ -16,6 +16,7 @@ import orjson
 
 from ..errors import AgentFailed
 from ..ids import is_client_id, new_id
+from .interrupts import BadInterrupt, checked_interrupts
 from .ports import Event
 
 MAX_STATE_BYTES: Final = 1 << 20
@@ -27,7 +28,8 @@ _MAX_NAME_CHARS: Final = 256
 _ROLES: Final = ("developer", "system", "assistant", "user")
 _RESERVED_METADATA: Final = frozenset({"sessionstream", "ag-ui"})
 
-# type → ({required field: kind}, {optional field: kind}); RUN_*, MESSAGES_SNAPSHOT belong to the run, not to agents.
+# type → ({required field: kind}, {optional field: kind}); RUN_STARTED, RUN_ERROR, MESSAGES_SNAPSHOT belong to the run,
+# not to agents. RUN_FINISHED is theirs only to ask the client something by it.
 _FIELDS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "STEP_STARTED": ({"stepName": str}, {}),
     "STEP_FINISHED": ({"stepName": str}, {}),
@@ -50,6 +52,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "REASONING_ENCRYPTED_VALUE": ({"subtype": str, "entityId": str, "encryptedValue": str}, {}),
     "RAW": ({"event": object}, {"source": str}),
     "CUSTOM": ({"name": str, "value": object}, {}),
+    "RUN_FINISHED": ({"outcome": dict}, {"threadId": str, "runId": str}),
 }
 _USAGE_COUNTS: Final = frozenset(
     {"inputTokens", "outputTokens", "totalTokens", "reasoningTokens", "cachedInputTokens", "cacheWriteInputTokens"}
@@ -86,15 +89,20 @@ _CLOSERS: Final = {
 class Grammar:
     """What is open in one run, as appended (not as committed)."""
 
-    __slots__ = ("_activities", "_calls", "_known", "_open", "_roles")
+    __slots__ = ("_activities", "_calls", "_known", "_open", "_roles", "interrupts")
 
-    def __init__(self, known_ids: Collection[str] = ()) -> None:
-        """Start a run in a session whose messages and calls have `known_ids`: reusing one would write into the past."""
+    def __init__(self, known_ids: Collection[str] = (), carries: Iterable[str] = ()) -> None:
+        """Start a run in a session whose messages and calls have `known_ids`: reusing one would write into the past.
+
+        `carries` are calls of earlier runs that this one is to answer.
+        """
         self._known = frozenset(known_ids)
         self._open: dict[tuple[str, str], None] = {}
         self._roles: dict[str, str] = {}
         self._activities: dict[str, Any] = {}
-        self._calls: dict[str, bool] = {}
+        self._calls: dict[str, bool] = dict.fromkeys(carries, False)
+        self.interrupts: list[dict[str, Any]] = []
+        """What the run is to end by asking; nothing may follow that."""
 
     def check(self, event: Event) -> Event:
         """Return the event as it may be written, and note what it opens or closes.
@@ -104,6 +112,8 @@ class Grammar:
         """
         event = _checked_shape(event)
         kind = event["type"]
+        if self.interrupts:
+            raise _broken(f"{kind} after RUN_FINISHED")
         if kind in _NEEDS:
             self._need(kind, event)
         elif kind in _OPENS:
@@ -120,6 +130,20 @@ class Grammar:
             self._patch(event)
         return event
 
+    def ask(self, event: Event) -> None:
+        """Take a RUN_FINISHED, by which the run is to end asking. Raises as `check`."""
+        outcome = event["outcome"]
+        if outcome.get("type") != "interrupt":
+            raise _broken(f"RUN_FINISHED with the outcome {outcome.get('type')!r}: an agent only interrupts by it")
+        try:
+            self.interrupts = checked_interrupts(outcome.get("interrupts"), self._unanswered())
+        except BadInterrupt as error:
+            raise _broken(f"RUN_FINISHED.outcome.{error}") from None
+
+    def _unanswered(self) -> set[str]:
+        """Return the calls that are whole and have no result."""
+        return {one for one, answered in self._calls.items() if not answered and ("tool", one) not in self._open}
+
     def take_up(self, openers: Iterable[Event], unanswered: Iterable[str]) -> None:
         """Know a run of which only this is known: what opened what is open, and the calls that have no result."""
         for event in openers:
@@ -127,8 +151,8 @@ class Grammar:
             self._open[kind, event[key]] = None
         self._calls.update(dict.fromkeys(unanswered, False))
 
-    def closing(self, reason: str) -> list[Event]:
-        """Return what closes the run from here; unanswered tool calls get a result that says `reason`."""
+    def closing(self, reason: str, pending: Container[str] = ()) -> list[Event]:
+        """Return what closes the run from here; unanswered tool calls that are not `pending` get a result: `reason`."""
         events: list[Event] = []
         for kind, item_id in reversed(self._open):
             closer, key = _CLOSERS[kind]
@@ -142,7 +166,7 @@ class Grammar:
                 "role": "tool",
             }
             for call_id, answered in self._calls.items()
-            if not answered
+            if not answered and call_id not in pending
         )
         return events
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -24,16 +24,19 @@ from anyio.abc import TaskGroup
 from ..errors import Conflict, LimitReached, SessionstreamError, Unavailable
 from ..settings import Settings
 from .alone import Alone
+from .catalog import Agents
 from .dialogue import Creation, EndReason
 from .journal import Journal
 from .nodes import Nodes
+from .offers import gone
 from .places import Places
-from .ports import AgentEntry, Message, Service, SessionKey, StorageError
+from .ports import AgentEntry, Message, SessionKey, StorageError
 from .reader import Reader
 from .reading import reading
 from .recovery import recover
 from .resident import Others, Resident
 from .run import Run
+from .services import Services
 from .session import Session
 from .storage import Storage
 from .stored import copied
@@ -46,21 +49,6 @@ _log = logging.getLogger("sessionstream.hub")
 _BEAT_S: Final = 1.0
 _OPEN_RETRY_S: Final = 1.0
 _HISTORY_RETRY_S: Final = 0.1
-
-
-class Agents(Protocol):
-    """The catalog, as the hub needs it."""
-
-    @property
-    def default(self) -> str:
-        """The agent that answers when a session names none."""
-
-    @property
-    def entries(self) -> tuple[AgentEntry, ...]:
-        """Every agent."""
-
-    def get(self, name: str) -> AgentEntry | None:
-        """Return the agent of this name."""
 
 
 class Hub:
@@ -82,12 +70,13 @@ class Hub:
         """How often streams are looked at: what is due within that time is done now."""
         self.is_open = False
         self.is_draining = False
-        self.failed_services: set[str] = set()
+        self.services = Services(agents.services)
         self.total = 0
         """Live sessions in the storage."""
         self.upkeep = Upkeep(self)
         self._tasks: TaskGroup | None = None
         self._waiting: set[SessionKey] = set()
+        self._runs: set[Run] = set()
         self._places = Places(self)
 
     # --- life
@@ -98,9 +87,7 @@ class Hub:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 tasks.start_soon(self._open_storage)
-                for entry in self.agents.entries:
-                    if entry.service is not None:
-                        tasks.start_soon(self._serve, entry.name, entry.service)
+                tasks.start_soon(self.services.run)
                 tasks.start_soon(self._beat)
                 tasks.start_soon(self._keep)
                 task_status.started()
@@ -109,12 +96,18 @@ class Hub:
             with anyio.CancelScope(shield=True):
                 await self.close()
 
-    async def _serve(self, name: str, service: Service) -> None:
-        try:
-            await service.run()
-        except Exception:  # boundary: an agent's service may fail, and readiness says so; the sessions go on
-            _log.exception("the service of agent %r ended", name)
-            self.failed_services.add(name)
+    def replace_agents(self, agents: Agents) -> None:
+        """Have other agents answer from now on; a run keeps the one it began with, and what that needs."""
+        self.agents = agents
+        self.services.replace(agents.services, self._is_without_old_runs)
+
+    def _is_without_old_runs(self) -> bool:
+        """Whether nothing runs that may need what agents of before had.
+
+        A command is no named agent: whenever it began, it may need a tool that was there before.
+        """
+        now = {id(entry) for entry in self.agents.entries}
+        return all(id(run.agent) in now and run.question.performer is None for run in self._runs)
 
     async def drain(self) -> None:
         """Take nothing new, end the runs with what they have, let every stream say goodbye; all bounded in time."""
@@ -172,6 +165,7 @@ class Hub:
         """One timer for what asks the storage, which may take its time."""
         while True:
             await anyio.sleep(min(_BEAT_S, self.settings.cleanup_interval_seconds))
+            self.services.beat()
             await self._start_waiting()
             if self.is_open:
                 await self.upkeep.beat(time.monotonic())
@@ -226,6 +220,8 @@ class Hub:
                 await self.others.refresh(session)
 
     def _forget(self, session: Resident) -> None:
+        if session.lock.locked():
+            return  # a commit of it is in flight: who comes meanwhile must wait for that, and upkeep forgets it later
         if self.sessions.get(session.key) is session and not session.streams:
             del self.sessions[session.key]
             session.release()
@@ -283,11 +279,9 @@ class Hub:
     # --- what sessions ask of their node (session.Node)
 
     def agent(self, name: str | None) -> AgentEntry:
-        """Return the agent of this name, the default one when it is None or gone since."""
-        entry = self.agents.get(name) if name is not None else None
-        entry = entry or self.agents.get(self.agents.default)
-        assert entry is not None
-        return entry
+        """Return the agent of this name, the default one when it is None, a placeholder when it is gone since."""
+        name = self.agents.default if name is None else name
+        return self.agents.get(name) or gone(name)
 
     def admit_run(self, user_id: str) -> None:
         """Raise LimitReached when the user has too many runs, lingering ones included."""
@@ -306,6 +300,7 @@ class Hub:
             run.end("interrupted", reason="shutdown")
             self._release_run(session)
         else:
+            self._runs.add(run)
             self._tasks.start_soon(self._drive, session, run)
 
     async def _drive(self, session: Resident, run: Run) -> None:
@@ -325,6 +320,7 @@ class Hub:
         try:
             await run.drive(history)
         finally:
+            self._runs.discard(run)
             self._release_run(session)
 
     def _release_run(self, session: Resident) -> None:

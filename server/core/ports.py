@@ -10,9 +10,11 @@ clients.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
+
+from .documents import Documents
 
 Event = dict[str, Any]
 """One AG-UI event as JSON: `{"type": "TEXT_MESSAGE_CONTENT", "messageId": …, "delta": …}`."""
@@ -49,10 +51,21 @@ class Turn:
     options: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     usage: list[dict[str, Any]] = field(default_factory=list)
+    tools: Sequence[Mapping[str, Any]] = ()
+    """Tools that the client performs, as AG-UI's `tools`: name, description, parameters (JSON Schema)."""
+    context: Sequence[Mapping[str, Any]] = ()
+    """What the client says beside its message, as AG-UI's `context`: description, value."""
+    resume: Sequence[Mapping[str, Any]] = ()
+    """Answers to what the last run ended by asking, as AG-UI's ResumeEntry, each with its `toolCallId` if there is one;
+    the tool results they mean stand in `messages` already. A refused approval is `status: "cancelled"`."""
 
 
 class Agent(Protocol):
-    """A str is a piece of the answer's text; anything else is an AG-UI event. Cancellation is cancellation."""
+    """A str is a piece of the answer's text; anything else is an AG-UI event. Cancellation is cancellation.
+
+    It asks the client something by yielding, last of all, RUN_FINISHED with the outcome `interrupt`; the answers are
+    the `resume` of another turn, whenever they come.
+    """
 
     def __call__(self, turn: Turn, /) -> AsyncIterator[str | Event]:
         """Answer the turn."""
@@ -69,8 +82,21 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentLimits:
+    """What one agent may take, where that is less than the settings allow; None leaves it to them."""
+
+    run_timeout_s: float | None = None
+    max_run_bytes: int | None = None
+    max_message_chars: int | None = None
+
+
+def _no_tools() -> Sequence[Mapping[str, Any]]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentEntry:
-    """One named agent. `capabilities` is shown by `GET /api/agents`."""
+    """One named agent. `capabilities` is shown by `GET /api/agents`, with the tools it can call at that moment."""
 
     name: str
     kind: str
@@ -78,6 +104,17 @@ class AgentEntry:
     description: str = ""
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     service: Service | None = None
+    documents: Documents | None = None
+    """The folder that it answers from, for requests that list, add or remove documents."""
+    persona: str | None = None
+    """The one it speaks as when neither message nor session names one."""
+    personas: Sequence[str] | None = None
+    """The names it knows, and no others; None: any text, of which it makes what it likes."""
+    limits: AgentLimits = field(default_factory=AgentLimits)
+    allowed_origins: frozenset[str] = frozenset()
+    """Other sites whose pages may talk to this agent, and to those alone that name them."""
+    tools: Callable[[], Sequence[Mapping[str, Any]]] = _no_tools
+    """What it can call on the server now, as AG-UI's `tools`; never blocks."""
 
 
 # --- storage
@@ -136,6 +173,8 @@ class SessionRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, Any] = field(default_factory=dict)
     queue: tuple[Mapping[str, Any], ...] = ()
+    pending: Mapping[str, Any] = field(default_factory=dict)
+    """The questions that the last run ended by (see `pending`); empty when none waits for an answer."""
     run_id: str | None = None
     """The open run. Kept by storages that nodes share; elsewhere only memory needs it."""
     version: int = 0

@@ -22,20 +22,29 @@ def waiting_of(question: Question, agent: str, now: float, stopped_run_id: str |
     """Return a question as it waits; its run is named already. One that was stopped beforehand waits for its record."""
     return {
         "is_stopped": stopped_run_id is not None,
-        "message_id": question.message_id,
         "run_id": stopped_run_id or new_id(),
-        "message": question.message,
         "created_at": rfc3339(now),
         "agent": agent,
+        **asked_of(question),
+    }
+
+
+def asked_of(question: Question) -> dict[str, Any]:
+    """Return a question as plain JSON: all of it that does not follow from where it stands."""
+    return {
+        "message_id": question.said_id or question.message_id,
+        "message": question.message,
         "role": question.role,
         "persona": question.persona,
         "options": dict(question.options),
+        "tools": list(question.tools),
+        "context": list(question.context),
         "digest": question.digest.hex(),
     }
 
 
 def question_of(waiting: Waiting) -> Question:
-    """Return what was asked."""
+    """Return what was asked; what an older version has stored knows of no tools."""
     return Question(
         message=waiting["message"],
         message_id=waiting["message_id"],
@@ -43,6 +52,8 @@ def question_of(waiting: Waiting) -> Question:
         role=waiting["role"],
         persona=waiting["persona"],
         options=waiting["options"],
+        tools=tuple(waiting.get("tools", ())),
+        context=tuple(waiting.get("context", ())),
     )
 
 

@@ -21,6 +21,7 @@ from ..ids import new_id
 from ..settings import Settings
 from . import events
 from .dialogue import Creation
+from .offers import check_persona
 from .outbox import Entry, Stale
 from .ports import AgentEntry, Event, SessionKey, SessionRecord, Tombstone, Write
 from .reading import reading
@@ -75,7 +76,7 @@ class Node(Protocol):
         """Tell the journal that a log has something to commit."""
 
     def agent(self, name: str | None) -> AgentEntry:
-        """Return the agent of this name, the default one when it is None or gone."""
+        """Return the agent of this name, the default one when it is None, a placeholder when it is gone."""
 
     def admit_run(self, user_id: str) -> None:
         """Raise LimitReached when the user has too many runs."""
@@ -181,6 +182,11 @@ class Resident:
         return self._tail is not None or self.run is not None or bool(self.record.queue)
 
     @property
+    def _is_held(self) -> bool:
+        """Whether nothing runs because a question waits for its answer."""
+        return self._tail is None and self.run is None and bool(self.record.pending)
+
+    @property
     def is_idle(self) -> bool:
         """Whether memory may forget it: nobody holds it, nothing runs, waits or needs the journal."""
         if self.pins or self.streams or self.lock.locked():
@@ -189,7 +195,8 @@ class Resident:
             return True
         if self.log.is_shared and (self.log.run is None or self.log.run.is_foreign):
             return self.log.is_settled
-        return self.log.is_settled and self.log.run is None and not self.log.record.queue
+        is_waiting = bool(self.log.record.queue) and not self.log.record.pending
+        return self.log.is_settled and self.log.run is None and not is_waiting
 
     # --- loading
 
@@ -258,7 +265,9 @@ class Resident:
         if self._tail is not None and self._tail.is_over and self.run is None:
             self._on_run_over(self._tail)
             self._tail = None
-        if self.ended is None and self.record.queue and self._tail is None and self.run is None:
+        # While a question waits, so do they: what was said before it is no answer to it.
+        is_next = self.ended is None and bool(self.record.queue) and not self.record.pending
+        if is_next and self._tail is None and self.run is None:
             self._node.start_later(self)
         self._node.changed(self)
 
@@ -270,6 +279,7 @@ class Resident:
         """Hear that the active run is over and committed."""
 
     async def _create(self, creation: Creation) -> None:
+        check_persona(self._node.agent(creation.agent), creation.persona)
         record = creation.as_record(self.key, self._node.storage.new_ref(self.key), time.time())
         self._use(record)
         try:
@@ -351,6 +361,8 @@ class Resident:
                 for name, value in fields.items()
                 if name != "config"
             ]
+            if fields.get("persona") is not None:
+                check_persona(self._node.agent(fields.get("agent", self.record.agent)), fields["persona"])
             changed = {**fields, "title_given": True} if fields.get("title") is not None else dict(fields)
             news = [events.state_delta(operations)] if operations else []
             await self._commit(self._housekeeping(news, change=changed))

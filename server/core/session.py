@@ -11,59 +11,29 @@ all when there is a run to stop: `Run.end` decides.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import Conflict, LimitReached, Unavailable
-from ..ids import Cursor, new_id
+from ..ids import new_id
 from . import events, queue
-from .dialogue import Accepted, Creation, EndReason, OnBusy, Outcome, Receipt
-from .memo import Memo, intent_to_stop, is_intent, of_no_run
+from .answering import Answering
+from .dialogue import Accepted, EndReason, OnBusy, Outcome, Receipt
+from .memo import intent_to_stop, is_intent
+from .offers import check_length, check_question
 from .outbox import Entry
-from .ports import EndSession, Event, RunRecord, SaveRun, SessionKey, SessionRecord, Tombstone
-from .question import Question, RunLimits
+from .pending import NOTHING, Closing, Pending, closing_of
+from .ports import EndSession, Event, RunRecord, SaveRun, SessionRecord, Tombstone
+from .question import Question
 from .reading import reading
-from .resident import Node, Resident, decided_anew
+from .resident import decided_anew
 from .run import Run
-from .text import title_of
 
 
-class Session(Resident):
+class Session(Answering):
     """One conversation in memory. Made by the hub only; loaded, or created, by the first who needs it."""
 
-    __slots__ = ("memo",)
-
-    def __init__(self, key: SessionKey, node: Node) -> None:
-        super().__init__(key, node)
-        self.memo = Memo()
-
-    def _on_run_over(self, run: Run) -> None:
-        # Its record, not the run: that would keep all it said in memory.
-        self.memo.note(run.as_record())
-
-    async def load(
-        self,
-        creation: Creation | None,
-        place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
-        *,
-        is_new_id: bool = False,
-    ) -> bool:
-        """Make sure that the session is in memory, as `Resident.load`."""
-        is_new = await super().load(creation, place, is_new_id=is_new_id)
-        if is_new and creation is not None and not creation.messages:
-            self.memo.is_blank = True
-        return is_new
-
-    def vanish(self) -> None:
-        """The storage has lost it, and what was answered with it."""
-        super().vanish()
-        self.memo = Memo()
-
-    def followed(self) -> None:
-        """The log took up what other nodes committed."""
-        super().followed()
-        self.memo.catch_up(self.run)
+    __slots__ = ()
 
     # --- messages
 
@@ -81,10 +51,14 @@ class Session(Resident):
             known = None if question.is_new_id else await self._known(question.message_id)
             if known is not None and not is_intent(known):
                 return self._repeated(known, question.digest)
+            check_question(question.performer or self._node.agent(agent or log.record.agent), question)
             stopped_run_id = known.run_id if known is not None else None
-            if self.is_busy and on_busy == "queue":
+            is_held = self._is_held and question.performer is None
+            if is_held and (log.record.queue or question.role == "system"):
                 return await self._enqueue(question, agent, stopped_run_id)
-            if self.is_busy:
+            if self.is_busy and not is_held and on_busy == "queue":
+                return await self._enqueue(question, agent, stopped_run_id)
+            if self.is_busy and not is_held:
                 if on_busy == "reject":
                     raise Conflict(retry_after_s=1)
                 await self._stop_active()
@@ -128,9 +102,11 @@ class Session(Resident):
     async def interrupt(self, run_id: str | None, message_id: str | None) -> Receipt:
         """Stop the active run, or make sure that a message which has not started never does. Idempotent."""
         run = self.run
-        is_meant = run is not None and run_id in (None, run.run_id) and message_id in (None, run.question.message_id)
-        if run is not None and is_meant and not run.is_foreign:
-            return await self._stop(run)
+        if run is not None and not run.is_foreign and run.is_meant(run_id, message_id):
+            receipt = await self._stop(run)
+            if not self._has_asked(run):
+                return receipt
+            run_id, message_id = run.run_id, None  # it came to an end just then, by asking
         async with self.transition():
             return await self._forestall(run_id, message_id)
 
@@ -141,41 +117,56 @@ class Session(Resident):
             if self.run is not None and self.run.is_foreign and self.run.node_id == node_id:
                 await self._stop(self.run, reason="node_lost")
 
-    async def _stop(self, run: Run, reason: str | None = None) -> Receipt:
-        if run.is_foreign:
-            with reading(self._node.settings.storage_timeout_seconds):
-                await self._node.others.take_over(self, run)
-        is_ours = run.stop(reason=reason)
-        assert run.closing is not None
-        # Also who lost the race waits: the receipt must not precede the terminal event.
-        await self.live.committed(run.closing, timeout_s=self._node.settings.storage_timeout_seconds)
-        outcome: Outcome = "stopped" if is_ours or run.status == "interrupted" else "already_finished"
-        return Receipt(run_id=run.run_id, outcome=outcome, cursor=self.live.cursor)
-
     async def _forestall(self, run_id: str | None, message_id: str | None) -> Receipt:
         log, run = self.live, self.run
         if self._tail is not None and run is None:
             raise Unavailable(retry_after_s=1)  # its first commit is in flight: nobody knows yet whether it runs
-        if run is not None and run_id in (None, run.run_id) and message_id in (None, run.question.message_id):
-            return await self._stop(run)
-        for waiting in log.record.queue:
-            if waiting["run_id"] == run_id or waiting["message_id"] == message_id:
-                await self._withdraw(waiting)
-                return Receipt(run_id=waiting["run_id"], outcome="pending", cursor=log.cursor)
+        if run is not None and run.is_meant(run_id, message_id):
+            receipt = await self._stop(run)
+            if not self._has_asked(run):
+                return receipt
+        waited = await self._stop_waiting(run_id, message_id)
+        if waited is not None:
+            return waited
         known = await self._known(message_id) if message_id else None
         if known is None and run_id is not None:
             with reading(self._node.settings.storage_timeout_seconds):
                 known = await self._node.storage.run_by_id(log.record.ref, run_id)
         if known is not None:
-            is_pending = not isinstance(known, Run) and known.started_at == 0
-            return Receipt(
-                run_id=known.run_id, outcome="pending" if is_pending else "already_finished", cursor=log.cursor
-            )
+            return self._receipt_of(known)
         if message_id is None:
             return Receipt(run_id=None, outcome="idle", cursor=log.cursor)
         intent = intent_to_stop(message_id, log.record.agent)
         await self._commit(Entry(writes=[SaveRun(log.record.ref, intent)], on_commit=lambda: self.memo.note(intent)))
         return Receipt(run_id=intent.run_id, outcome="pending", cursor=log.cursor)
+
+    async def _stop_waiting(self, run_id: str | None, message_id: str | None) -> Receipt | None:
+        """Close the question that waits, or take back the message that does, if it is meant."""
+        log = self.live
+        if self._is_meant(log.record.pending, run_id, message_id):
+            asked_by = log.record.pending["run_id"]
+            await self._close_pending(last_activity=time.time())
+            return Receipt(run_id=asked_by, outcome="stopped", cursor=log.cursor)
+        for waiting in log.record.queue:
+            if waiting["run_id"] == run_id or waiting["message_id"] == message_id:
+                await self._withdraw(waiting)
+                return Receipt(run_id=waiting["run_id"], outcome="pending", cursor=log.cursor)
+        return None
+
+    def _receipt_of(self, known: RunRecord | Run) -> Receipt:
+        is_pending = not isinstance(known, Run) and known.started_at == 0
+        outcome: Outcome = "pending" if is_pending else "already_finished"
+        return Receipt(run_id=known.run_id, outcome=outcome, cursor=self.live.cursor)
+
+    def _has_asked(self, run: Run) -> bool:
+        return self.record.pending.get("run_id") == run.run_id
+
+    def _is_meant(self, pending: Pending, run_id: str | None, message_id: str | None) -> bool:
+        """Whether an interrupt means the question that waits: by the run that asked, or the one that would go on."""
+        if not pending:
+            return False
+        runs, messages = (pending["run_id"], pending["next_run_id"]), (pending["asked"]["message_id"],)
+        return run_id in (None, *runs) and message_id in (None, *messages)
 
     # --- the queue
 
@@ -184,7 +175,7 @@ class Session(Resident):
         """Start the first queued message if nothing runs. Called by the hub when a run ended, and after a restart."""
         async with self.transition():
             log = self.live
-            if self._tail is not None or self.run is not None or not log.record.queue:
+            if self._tail is not None or self.run is not None or log.record.pending or not log.record.queue:
                 return
             waiting, rest = log.record.queue[0], log.record.queue[1:]
             question = queue.question_of(waiting)
@@ -200,6 +191,8 @@ class Session(Resident):
     ) -> Sequence[Mapping[str, Any]]:
         """Change the text or the place of a waiting message; return the queue."""
         async with self.transition():
+            agent = queue.find(self.live.record.queue, message_id)["agent"]
+            check_length(self._node.agent(agent), message or "")
             changed = queue.edited(self.live.record.queue, message_id, message, position)
             await self._save_queue(changed, ())
             return self.record.queue
@@ -218,7 +211,9 @@ class Session(Resident):
         now = time.time()
         waiting = queue.waiting_of(question, agent or record.agent, now, stopped_run_id)
         status = "queued" if stopped_run_id is None else "interrupted"  # it waits for its place in the history only
-        await self._save_queue([*record.queue, waiting], [queue.run_record_of(waiting, status, now)])
+        # A user's message closes what is asked, also when it waits for others; a system message waits for the answer.
+        closing = closing_of(record.pending, waiting["run_id"], now) if question.role == "user" else NOTHING
+        await self._save_queue([*record.queue, waiting], [queue.run_record_of(waiting, status, now)], closing)
         return Accepted(
             run_id=waiting["run_id"], message_id=question.message_id, status=status, cursor=self.live.cursor
         )
@@ -228,7 +223,9 @@ class Session(Resident):
         rest = queue.without(self.record.queue, waiting)
         await self._save_queue(rest, [queue.run_record_of(waiting, "interrupted", 0)])
 
-    async def _save_queue(self, waiting: Sequence[queue.Waiting], runs: Sequence[RunRecord]) -> None:
+    async def _save_queue(
+        self, waiting: Sequence[queue.Waiting], runs: Sequence[RunRecord], closing: Closing = NOTHING
+    ) -> None:
         operation = {"op": "replace", "path": "/queue", "value": queue.public_queue(waiting)}
 
         def remember() -> None:
@@ -237,9 +234,9 @@ class Session(Resident):
 
         await self._commit(
             self._housekeeping(
-                [events.state_delta([operation])],
-                change={"queue": tuple(waiting)},
-                writes=[SaveRun(self.record.ref, run) for run in runs],
+                [*closing.events, events.state_delta([*closing.operations, operation])],
+                change={"queue": tuple(waiting), **closing.change},
+                writes=[*(SaveRun(self.record.ref, run) for run in runs), *closing.writes(self.record.ref)],
                 on_commit=remember,
             )
         )
@@ -260,6 +257,9 @@ class Session(Resident):
                 # A title made of the first message would keep what was to be cleared.
                 change["title"] = None
                 news.append(events.state_delta([{"op": "replace", "path": "/session/title", "value": None}]))
+            if self.record.pending:
+                change["pending"] = {}
+                news.append(events.state_delta([{"op": "remove", "path": "/pending"}]))
             entry = self._housekeeping(news, change=change)
             entry.clears = True
             await self._commit(entry)
@@ -273,7 +273,8 @@ class Session(Resident):
         """
         async with self.transition():
             log = self.live
-            if idle_since is not None and (self.is_busy or self.streams or log.record.last_activity > idle_since):
+            is_needed = self.is_busy or self.streams or bool(log.record.pending)
+            if idle_since is not None and (is_needed or log.record.last_activity > idle_since):
                 return False
             await self._stop_active()
             tombstone = Tombstone(reason, time.time())
@@ -285,121 +286,3 @@ class Session(Resident):
         for reader in tuple(log.readers):
             reader.wake()
         return True
-
-    # --- inside the lock
-
-    async def _begin(
-        self,
-        question: Question,
-        agent: str,
-        operations: Sequence[Event],
-        *,
-        rest: Sequence[queue.Waiting] | None = None,
-        run_id: str | None = None,
-    ) -> Run:
-        log, settings = self.live, self._node.settings
-        self._node.admit_run(self.key.user_id)
-        limits = RunLimits(
-            timeout_s=settings.run_timeout_seconds,
-            grace_s=settings.stop_grace_seconds,
-            max_bytes=settings.max_run_bytes,
-            pending_bytes=settings.journal_pending_bytes,
-        )
-        run = Run(log, self._node.agent(agent), question, limits, run_id=run_id)
-        change: dict[str, Any] = {"last_activity": run.started_at}
-        if rest is not None:
-            change["queue"] = tuple(rest)
-        operations = [*operations, *self._titling(question.message, change)]
-        opening = run.opening()
-        if operations:
-            opening.append(events.state_delta(operations))
-        entry = Entry(
-            opening,
-            change=change,
-            opens=run,
-            on_commit=lambda: self._began(run),
-            on_drop=lambda: self._let_go(run),
-        )
-        self._tail = run
-        await self._commit(entry)
-        return run
-
-    def _began(self, run: Run) -> None:
-        self.memo.note(run)
-        self._node.start(self, run)
-
-    def _let_go(self, run: Run) -> None:
-        if self._tail is run:
-            self._tail = None
-
-    def _titling(self, message: str, change: dict[str, Any]) -> list[Event]:
-        if self.record.title is not None:
-            return []
-        change["title"] = title = title_of(message)
-        return [{"op": "replace", "path": "/session/title", "value": title}]
-
-    async def _take_stopped(
-        self, question: Question, agent: str | None, run_id: str, *, rest: Sequence[queue.Waiting] | None = None
-    ) -> Accepted:
-        """Record a message whose stop came first: it is in the history, and its run ended before the agent saw it."""
-        log = self.live
-        limits = RunLimits(timeout_s=0, grace_s=1, max_bytes=1, pending_bytes=1)
-        run = Run(log, self._node.agent(agent or log.record.agent), question, limits, run_id=run_id)
-        run.ended_at, run.status = time.time(), "interrupted"
-        ending = events.run_finished(self.key.session_id, run.run_id, "cancelled", run.ended_at)
-        change: dict[str, Any] = {"last_activity": run.ended_at}
-        operations = self._titling(question.message, change)
-        if rest is not None:
-            change["queue"] = tuple(rest)
-            operations = [{"op": "remove", "path": "/queue/0"}, *operations]
-        news = [events.state_delta(operations)] if operations else []
-        await self._commit(
-            Entry(
-                [*run.opening(), *news, ending],
-                change=change,
-                opens=run,
-                closes=run,
-                on_commit=lambda: self.memo.note(run.as_record()),
-            )
-        )
-        return Accepted(
-            run_id=run.run_id, message_id=question.message_id, status="interrupted", cursor=log.cursor, run=run
-        )
-
-    async def _stop_active(self) -> None:
-        if self.run is not None:
-            await self._stop(self.run)
-        elif self._tail is not None:
-            raise Unavailable(retry_after_s=1)  # its first commit is in flight
-
-    def _accepted(self, run: Run) -> Accepted:
-        return Accepted(
-            run_id=run.run_id,
-            message_id=run.question.message_id,
-            status="running",  # what was accepted; who asks may hear of it when it is over already
-            cursor=Cursor(self.record.epoch, run.opened),
-            run=run,
-        )
-
-    # --- repeated POSTs
-
-    async def _known(self, message_id: str) -> RunRecord | Run | None:
-        known = self.memo.get(message_id)
-        if known is None and not self.memo.is_blank:
-            with reading(self._node.settings.storage_timeout_seconds):
-                known = await self._node.storage.run_by_message(self.record.ref, message_id)
-        self._require_current()
-        run, transcript = self.run, self.live.transcript
-        if known is None and run is not None and transcript is not None and message_id in transcript:
-            return of_no_run(message_id, run.run_id, run.started_at)  # an answer that is not stored yet
-        return known
-
-    def _repeated(self, known: RunRecord | Run, digest: bytes) -> Accepted:
-        record = known.as_record() if isinstance(known, Run) else known
-        if record.digest != digest:
-            raise Conflict(code="message_id_conflict")
-        if isinstance(known, Run) and not known.is_over:
-            return self._accepted(known)
-        run = known if isinstance(known, Run) else None
-        ids = {"run_id": record.run_id, "message_id": record.message_id}
-        return Accepted(**ids, status=record.status, cursor=self.live.cursor, run=run, record=record)

@@ -256,6 +256,7 @@ class SessionLog(AppendSide):
                 self.append(item)
             else:
                 item.settle(SessionstreamError())
+        self._let_in()
 
     def take_back(self, part: Prepared, refusal: SessionstreamError | None) -> bool:
         """Undo `prepare`; say whether anything is left to commit.

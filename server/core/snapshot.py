@@ -13,6 +13,8 @@ from typing import Any
 from ..errors import Unavailable
 from ..ids import Cursor
 from . import events
+from .history import arranged
+from .pending import public as public_pending
 from .ports import Event, Message, MessageRecord, SessionRecord
 from .queue import public_queue
 from .session import Session
@@ -80,6 +82,19 @@ def _compose(log: SessionLog, stored: Sequence[MessageRecord], timeout_minutes: 
     ended = [row.message for row in stored if row.position <= last]
     current = log.transcript.messages() if log.transcript is not None else []
     public = public_session(log, timeout_minutes)
+    state = public_state(log, public)
+    return Snapshot(
+        cursor=log.cursor,
+        session=public,
+        messages=arranged([*ended, *current]),
+        state=state,
+        run=state["run"],
+        reopening=log.transcript.reopening() if log.transcript is not None else [],
+    )
+
+
+def public_state(log: SessionLog, public: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a session in memory as its log's cursor has it; `public` is its Session object."""
     run = None
     if log.run is not None:
         run = {"run_id": log.run.run_id, "status": "running", "agent": log.run.as_record().agent}
@@ -89,14 +104,7 @@ def _compose(log: SessionLog, stored: Sequence[MessageRecord], timeout_minutes: 
         "queue": public_queue(log.record.queue),
         "artifacts": dict(log.record.artifacts),
     }
-    return Snapshot(
-        cursor=log.cursor,
-        session=public,
-        messages=[*ended, *current],
-        state=state,
-        run=run,
-        reopening=log.transcript.reopening() if log.transcript is not None else [],
-    )
+    return {**state, "pending": public_pending(log.record.pending)} if log.record.pending else state
 
 
 def public_session(log: SessionLog, timeout_minutes: float) -> dict[str, Any]:
@@ -106,7 +114,7 @@ def public_session(log: SessionLog, timeout_minutes: float) -> dict[str, Any]:
 
 def public_record(record: SessionRecord, timeout_minutes: float, *, extra_messages: int = 0) -> dict[str, Any]:
     """Return the Session object of a record."""
-    expires_at = events.rfc3339(record.last_activity + timeout_minutes * 60) if timeout_minutes else None
+    expires_at = _expiry_of(record, timeout_minutes)
     slides = record.artifacts.get("slides")
     pages = slides.get("pages", ()) if isinstance(slides, dict) else ()
     return {
@@ -117,7 +125,7 @@ def public_record(record: SessionRecord, timeout_minutes: float, *, extra_messag
         "persona": record.persona,
         "created_at": events.rfc3339(record.created_at),
         "last_activity": events.rfc3339(record.last_activity),
-        "expires_at": expires_at,
+        "expires_at": events.rfc3339(expires_at) if expires_at is not None else None,
         "message_count": record.message_count + extra_messages,
         "run": {"run_id": record.run_id, "status": "running"} if record.run_id is not None else None,
         "has_slides": bool(slides),
@@ -125,3 +133,14 @@ def public_record(record: SessionRecord, timeout_minutes: float, *, extra_messag
         "website_domain": record.website_domain,
         "metadata": dict(record.metadata),
     }
+
+
+def _expiry_of(record: SessionRecord, timeout_minutes: float) -> float | None:
+    """Return when a session expires in which nothing happens any more; a question may keep it for longer."""
+    if not timeout_minutes:
+        return None
+    idle_until = record.last_activity + timeout_minutes * 60
+    if not record.pending:
+        return idle_until
+    asked_until: float | None = record.pending["expires_at"]
+    return None if asked_until is None else max(idle_until, asked_until)

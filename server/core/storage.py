@@ -128,7 +128,13 @@ class Storage(Protocol):
         """Return how many live sessions a user, or everybody, has."""
 
     async def idle_since(self, before: float, limit: int, user_id: str | None = None) -> Sequence[SessionRecord]:
-        """Return a user's, or everybody's, sessions whose last activity lies before a time, oldest first."""
+        """Return a user's, or everybody's, sessions last active before a time, oldest first.
+
+        Those in which a question waits for its answer are not among them.
+        """
+
+    async def overdue(self, before: float, limit: int) -> Sequence[SessionRecord]:
+        """Return sessions whose questions were to be answered before a time, oldest first."""
 
     async def collapsible(self, before: float, limit_bytes: int) -> Sequence[Sequence[SaveLog]]:
         """Return rows of runs that ended before a time and still hold every delta, a list for each session."""

@@ -3,7 +3,8 @@
 Metadata of START, CONTENT and END is merged into the message, key by key. A tool result stands behind the assistant
 message that called, after the results already there. Besides the messages it knows what is still open, so that a
 snapshot in the middle of a run can re-open it and an ending can close it. The order of `apply` is the order of the
-log; an event about something that was never opened changes nothing, as in the client.
+log; an event about something that was never opened changes nothing, as in the client. A run that goes on where another
+one asked says in its RUN_STARTED which calls it `carries`: calls of that run which it is to answer.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ class _Text(list[str]):
 class Transcript:
     """Messages of one run (or of a whole log) and what of them is open."""
 
-    __slots__ = ("_calls", "_messages", "open")
+    __slots__ = ("_calls", "_carries", "_messages", "open")
 
     def __init__(self) -> None:
         self._messages: dict[str, Message] = {}
         self._calls: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._carries: tuple[str, ...] = ()
+        """Calls of earlier runs that this one is to answer."""
         self.open: dict[tuple[str, str], Event] = {}
         """(kind, id) → the event that opened it, in order of opening; kinds are those of `_OPENERS`."""
 
@@ -47,7 +50,7 @@ class Transcript:
     def copy(self) -> Transcript:
         """Return an independent transcript; costs as much as the text it holds."""
         twin = Transcript()
-        twin.open = dict(self.open)
+        twin.open, twin._carries = dict(self.open), self._carries
         for message_id, message in self._messages.items():
             twin._messages[message_id] = copied = dict(message)
             if isinstance(message.get("content"), _Text):
@@ -70,13 +73,24 @@ class Transcript:
     def unanswered(self) -> list[str]:
         """Return the ids of tool calls without a result, in order of the calls."""
         answered = {message.get("toolCallId") for message in self._messages.values()}
-        return [call_id for call_id in self._calls if call_id not in answered]
+        return [call_id for call_id in (*self._carries, *self._calls) if call_id not in answered]
+
+    def call(self, call_id: str) -> tuple[str, str] | None:
+        """Return name and arguments of a call; None when it is none of this run's."""
+        if call_id not in self._calls:
+            return None
+        function = self._calls[call_id][1]["function"]
+        return function["name"], str(function["arguments"])
 
     def reopening(self) -> list[Event]:
         """Return the events that open again what is open, for a client that starts from a snapshot."""
         return list(self.open.values())
 
     # --- handlers, one per event type
+
+    def _run_started(self, event: Event) -> None:
+        if "metadata" in event:
+            self._carries = tuple(event["metadata"].get("sessionstream", {}).get("carries", ()))
 
     def _text_start(self, event: Event) -> None:
         message = self._messages.setdefault(
@@ -187,6 +201,7 @@ class Transcript:
 
 
 _HANDLERS = {
+    "RUN_STARTED": Transcript._run_started,
     "TEXT_MESSAGE_START": Transcript._text_start,
     "TEXT_MESSAGE_CONTENT": Transcript._text_content,
     "TEXT_MESSAGE_END": Transcript._text_end,

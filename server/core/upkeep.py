@@ -81,7 +81,14 @@ class Upkeep:
 
     async def run(self) -> None:
         """Do all of it once; what fails is left for the next time."""
-        for step in (self.expire, self.collapse_logs, self.trim_journal, self.purge_tombstones, self.tidy_search):
+        for step in (
+            self.close_questions,
+            self.expire,
+            self.collapse_logs,
+            self.trim_journal,
+            self.purge_tombstones,
+            self.tidy_search,
+        ):
             await self._try(step)
         self._hub.evict_idle(self._hub.settings.idle_memory_seconds)
 
@@ -93,6 +100,17 @@ class Upkeep:
             _log.warning("%s was put off: %s", name, error)
         except Exception:  # boundary: housekeeping that fails must not take the node down
             _log.exception("%s failed", name)
+
+    async def close_questions(self) -> None:
+        """Close the questions that nobody answered in time; nothing keeps their sessions any more."""
+        with anyio.fail_after(self._hub.settings.storage_timeout_seconds):
+            records = await self._hub.storage.overdue(time.time(), _EXPIRE_AT_ONCE)
+        for record in records:
+            try:
+                async with self._hub.session(record.key) as session:
+                    await session.expire_pending()
+            except (Gone, NotFound):
+                continue  # somebody ended it meanwhile
 
     async def expire(self, user_id: str | None = None, *, limit: int = _EXPIRE_AT_ONCE) -> None:
         """End sessions whose time is over, unless a stream, a run or a queue keeps them alive."""
@@ -111,7 +129,8 @@ class Upkeep:
         session = self._hub.sessions.get(record.key)
         if session is None or session.log is None:
             return bool(record.queue or record.run_id)
-        return bool(session.pins or session.streams or session.log.run or session.log.record.queue)
+        record = session.log.record
+        return bool(session.pins or session.streams or session.log.run or record.queue or record.pending)
 
     async def _expire(self, record: SessionRecord, timeout_s: float) -> None:
         try:

@@ -228,18 +228,29 @@ class SqliteReads:
         )
 
     async def idle_since(self, before: float, limit: int, user_id: str | None = None) -> Sequence[SessionRecord]:
-        """Return sessions whose last activity lies before a time, oldest first."""
+        """Return sessions in which nothing waits for an answer, last active before a time, oldest first."""
         where = "" if user_id is None else "AND user_id = ?"
         values: list[Any] = [] if user_id is None else [user_id]
         return await self._read(
             lambda connection: [
                 rows.session_record(row)
                 for row in connection.execute(
-                    f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE last_activity < ? {where} "
+                    f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE last_activity < ? AND pending = '{{}}' {where} "
                     "ORDER BY last_activity LIMIT ?",
                     (before, *values, limit),
                 )
             ]
+        )
+
+    async def overdue(self, before: float, limit: int) -> Sequence[SessionRecord]:
+        """Return sessions whose questions were to be answered before a time, oldest first."""
+        expires_at = "json_extract(pending, '$.expires_at')"
+        query = (
+            f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE pending <> '{{}}' AND {expires_at} < ? "
+            f"ORDER BY {expires_at} LIMIT ?"
+        )
+        return await self._read(
+            lambda connection: [rows.session_record(row) for row in connection.execute(query, (before, limit))]
         )
 
     async def collapsible(self, before: float, limit_bytes: int) -> Sequence[Sequence[SaveLog]]:

@@ -13,14 +13,16 @@ from .searching import searchable
 
 SESSION_COLUMNS: Final = (
     "ref, user_id, session_id, owner, epoch, seq, title, title_given, agent, persona, started_at, last_activity, "
-    "message_count, run_count, website_domain, ip_address, config, metadata, artifacts, queue"
+    "message_count, run_count, website_domain, ip_address, config, metadata, artifacts, queue, "
+    "pending"
 )
 SAVE_SESSION: Final = (
-    f"INSERT INTO sessions ({SESSION_COLUMNS}) VALUES ({', '.join('?' * 20)}) ON CONFLICT (ref) DO UPDATE SET "
+    f"INSERT INTO sessions ({SESSION_COLUMNS}) VALUES ({', '.join('?' * 21)}) ON CONFLICT (ref) DO UPDATE SET "
     "seq=excluded.seq, title=excluded.title, title_given=excluded.title_given, "
     "agent=excluded.agent, persona=excluded.persona, last_activity=excluded.last_activity, "
     "message_count=excluded.message_count, run_count=excluded.run_count, config=excluded.config, "
-    "metadata=excluded.metadata, artifacts=excluded.artifacts, queue=excluded.queue"
+    "metadata=excluded.metadata, artifacts=excluded.artifacts, queue=excluded.queue, "
+    "pending=excluded.pending"
 )
 RUN_COLUMNS: Final = "run_id, message_id, digest, agent, status, started_at, ended_at, first, last, code, usage"
 SAVE_RUN: Final = f"INSERT OR REPLACE INTO runs (ref, {RUN_COLUMNS}) VALUES ({', '.join('?' * 12)})"
@@ -60,6 +62,7 @@ def session_row(record: SessionRecord) -> tuple[Any, ...]:
         _json(record.metadata),
         _json(record.artifacts),
         _json(record.queue),
+        _json(record.pending),
     )
 
 
@@ -85,6 +88,7 @@ def session_record(row: sqlite3.Row) -> SessionRecord:
         metadata=orjson.loads(row["metadata"]),
         artifacts=orjson.loads(row["artifacts"]),
         queue=tuple(orjson.loads(row["queue"])),
+        pending=orjson.loads(row["pending"]),
     )
 
 

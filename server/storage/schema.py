@@ -129,6 +129,11 @@ MIGRATIONS: Final = (
             SELECT new.ref, new.owner, new.title WHERE new.title IS NOT NULL;
     END;
     """,
+    """
+    -- The questions that a session's last run ended by, as JSON; an empty object when none waits.
+    ALTER TABLE sessions ADD COLUMN pending TEXT NOT NULL DEFAULT '{}';
+    CREATE INDEX sessions_asking ON sessions (json_extract(pending, '$.expires_at')) WHERE pending <> '{}';
+    """,
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import redis
 from redis.crc import key_slot
@@ -89,6 +91,22 @@ async def test_every_key_of_a_session_runs_out_some_time(own_redis: RedisStorage
     assert set(ttls) == {"s", "log", "old", "msgs", "bodies", "runs", "by"}
     assert all(86_400 < ttl <= 3600 + 86_400 for ttl in ttls.values()), ttls
     assert 0 < client.ttl(grave) <= 600
+
+
+@pytest.mark.parametrize("days", [3, None])
+async def test_keys_stay_as_long_as_a_question_may_wait(
+    own_redis: RedisStorage, client: redis.Redis, days: int | None
+) -> None:
+    """Also when a node says that the session is in use, which is for less."""
+    expires_at = None if days is None else time.time() + days * 86_400
+    await write(own_redis, SaveSession(record_of(pending={"expires_at": expires_at})), saved(1, message_of(1)))
+    await sharing_of(own_redis).keep([KEY])
+
+    ttls = [client.ttl(key) for key in keys_of(client, f"{PREFIX}:{{*")]
+    assert all(ttl == -1 if days is None else 4 * 86_400 - 60 < ttl <= 4 * 86_400 for ttl in ttls), ttls
+
+    await write(own_redis, SaveSession(record_of()))
+    assert client.ttl(f"{PREFIX}:{{{ref():016x}}}:s") <= 3600 + 86_400
 
 
 async def test_sessions_that_never_expire_are_kept_for_good(redis_server: RedisServer, client: redis.Redis) -> None:

@@ -94,6 +94,25 @@ async def test_who_is_refused_leaves_no_trace(tmp_path: Path) -> None:
         assert node.hub.total == 1
 
 
+async def test_who_was_told_too_early_that_a_session_was_not_made_finds_it(tmp_path: Path) -> None:
+    """Whose commit was in flight when its time was over: who comes back waits for it, and makes no second one."""
+    async with open_node(tmp_path) as node:
+        gate = node.storage.before = anyio.Event()
+        with node.impatient(), pytest.raises(Unavailable):
+            await make(node, "s")
+        assert node.storage.waiting
+        [session] = node.hub.sessions.values()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(make, node, "s")
+            await eventually(lambda: session.pins)
+            gate.set()
+
+        assert node.rows("SELECT count(*) FROM sessions") == [(1,)]
+        assert list(node.hub.sessions) == [node.key("s")]
+        node.hub.evict_idle(-1)
+        assert node.hub.sessions == {}
+
+
 @pytest.mark.parametrize("durability", ["normal", "full"])
 async def test_limits_of_sessions_hold_for_those_who_come_at_once(tmp_path: Path, durability: str) -> None:
     async with open_node(tmp_path, max_sessions_per_user=3, max_sessions=5, durability=durability) as node:

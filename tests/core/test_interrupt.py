@@ -10,11 +10,12 @@ import anyio.lowlevel
 import pytest
 
 from server.core.dialogue import Receipt
-from server.core.ports import Turn
+from server.core.ports import Event, Turn
 from server.errors import Unavailable
 from tests.support.agents import Puppet, saying
 from tests.support.client import Client
 from tests.support.node import Node, eventually, open_node
+from tests.support.wallet import CALL, asking, call
 
 OUTCOMES = {"stopped": ("interrupted", "cancelled"), "already_finished": ("finished", "success")}
 
@@ -273,3 +274,22 @@ async def test_agent_that_tidies_up_and_returns_says_nothing_after_the_end(tmp_p
         receipt = await node.interrupt(run_id)
 
         assert await agree(node, client, run_id, receipt) == "stopped"
+
+
+async def test_a_message_that_is_still_answered_is_stopped_by_its_id(tmp_path: Path) -> None:
+    """The run that goes on after an answer has no message of its own: it is that of the run which asked."""
+    puppet = Puppet()
+
+    async def agent(turn: Turn) -> AsyncIterator[str | Event]:
+        first = saying(*call("c1", "sign", "{}"), asking(CALL))
+        async for piece in puppet(turn) if turn.resume else first(turn):
+            yield piece
+
+    async with open_node(tmp_path, agent=agent) as node:
+        await node.over((await node.ask(message_id="m1")).run_id)
+        run_id = (await node.answer("c1", "0x2")).run_id
+        await eventually(lambda: puppet.turns)
+        receipt = await node.interrupt(message_id="m1")
+
+        assert (receipt.run_id, receipt.outcome) == (run_id, "stopped")
+        assert (await node.over(run_id)).status == "interrupted"

@@ -221,7 +221,14 @@ async def test_what_cannot_be_queued_now_is_not_queued_later(tmp_path: Path) -> 
 
 def test_a_message_comes_out_as_it_went_in() -> None:
     question = Question(
-        message="m", message_id="1", digest=b"\x00\xff", role="system", persona="p", options={"top_k": 2}
+        message="m",
+        message_id="1",
+        digest=b"\x00\xff",
+        role="system",
+        persona="p",
+        options={"top_k": 2},
+        tools=({"name": "sign", "description": "", "parameters": {}},),
+        context=({"description": "chain", "value": "1"},),
     )
 
     assert queue.question_of(queue.waiting_of(question, "agent", 5.0)) == question

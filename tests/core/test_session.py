@@ -10,7 +10,7 @@ import pytest
 
 from server.core.dialogue import Accepted, Creation
 from server.core.ports import RunRecord
-from server.errors import Conflict, Gone, SessionstreamError, Unavailable
+from server.errors import Conflict, Gone, Invalid, SessionstreamError, Unavailable
 from tests.support.agents import Puppet, echo, saying
 from tests.support.client import Client
 from tests.support.illegal import TEXT
@@ -393,4 +393,5 @@ async def test_agents_are_chosen_by_message_then_by_session_then_by_default(tmp_
         async with node.held() as session:
             await session.change({"agent": "echo"})
         assert (await run_of(node, None)).agent == "echo"
-        assert (await run_of(node, "gone since")).agent == "default"
+        with pytest.raises(Invalid, match="'gone since' is not there any more"):
+            await run_of(node, "gone since")

@@ -183,6 +183,48 @@ test("a tool call is part of its answer, and its result a message of its own", (
   );
 });
 
+test("a result that comes late stands behind its call, not behind what was said meanwhile", () => {
+  const call = (toolCallId) => ({ type: "TOOL_CALL_START", toolCallId, toolCallName: "sign", parentMessageId: "a1" });
+  const result = (toolCallId) => ({ type: "TOOL_CALL_RESULT", toolCallId, messageId: `r-${toolCallId}`, content: "x" });
+  const state = folded([
+    started(),
+    begin("a1", "assistant"),
+    end("a1"),
+    call("c1"),
+    call("c2"),
+    finished("interrupt"),
+    started("sync-1"),
+    begin("s1", "system"),
+    end("s1"),
+    finished("success", "sync-1"),
+    started("next"),
+    result("c2"),
+    result("c1"),
+  ]);
+
+  assert.deepEqual(
+    state.messages.map(({ id }) => id),
+    ["a1", "r-c2", "r-c1", "s1"],
+  );
+});
+
+test("a question is in the state until it is closed, and ends its run like any other end", () => {
+  const asked = [{ id: "ask", reason: "approval", toolCallId: "c1", answered: false }];
+  const paused = folded([
+    started(),
+    { type: "STATE_SNAPSHOT", snapshot: { session: null, run: null, queue: [] } },
+    { type: "STATE_DELTA", delta: [{ op: "add", path: "/pending", value: asked }] },
+    finished("interrupt"),
+  ]);
+  const closed = folded(
+    [started("n"), { type: "STATE_DELTA", delta: [{ op: "remove", path: "/pending" }] }],
+    paused,
+  );
+
+  assert.deepEqual([paused.shared.pending, paused.shared.run, paused.ending], [asked, null, null]);
+  assert.equal("pending" in closed.shared, false);
+});
+
 test("the queue follows its patches", () => {
   const entry = { message_id: "m2", run_id: "r2", message: "And then?", created_at: "2026-01-01T00:00:00Z" };
   const state = folded([{ type: "STATE_DELTA", delta: [{ op: "replace", path: "/queue", value: [entry] }] }]);

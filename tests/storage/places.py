@@ -90,7 +90,8 @@ async def fill(storage: Storage, sessions: int = 3) -> None:
         log_of(11, 20, 4.5),
     )
     for number in range(2, sessions + 1):
-        record = record_of(number, seq=4, message_count=1, run_count=1)
+        asked = {"run_id": "r2", "expires_at": 7.5, "questions": [{"interrupt": {"id": "größe"}, "answer": None}]}
+        record = record_of(number, seq=4, message_count=1, run_count=1, pending=asked if number == 2 else {})
         run = run_of(f"r{number}", first=1, last=4, ended_at=3.0)
         said = SaveMessages(record.ref, [message_of(1, f"text {number}", run_id=run.run_id)])
         await write(storage, SaveSession(record), SaveRun(record.ref, run), said, log_of(1, 4, 3.0, number))

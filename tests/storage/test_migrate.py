@@ -51,6 +51,7 @@ async def test_a_server_on_the_target_reads_what_one_on_the_source_read(pair: tu
         found = await storage.sessions("ann", limit=10, cursor=None, query="größe")
         assert [one.session_id for one in found.records] == ["s1"]
         assert sorted(await storage.owners("s1")) == ["ann", "bob"]
+        assert [one.session_id for one in await storage.overdue(8.0, 10)] == ["s2"]
         left = [one.record.key for one in await storage.open_runs()]
         assert (await storage.sharing.waiting() if storage.sharing else left) == [SessionKey("ann", "s1")]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import anyio
 
-from server.core.ports import Agent, AgentEntry, Event, Turn
+from server.core.commands import Commands
+from server.core.ports import Agent, AgentEntry, Event, Service, Turn
 
 Piece = str | Event
 
@@ -107,6 +108,21 @@ class Catalog:
     def entries(self) -> tuple[AgentEntry, ...]:
         """All of them."""
         return self._entries
+
+    @property
+    def personas(self) -> Sequence[Mapping[str, Any]]:
+        """None."""
+        return ()
+
+    @property
+    def commands(self) -> Commands | None:
+        """None."""
+        return None
+
+    @property
+    def services(self) -> dict[str, Service]:
+        """None."""
+        return {}
 
     def get(self, name: str) -> AgentEntry | None:
         """Return the agent of this name."""

@@ -23,7 +23,7 @@ from server.core.dialogue import Accepted, Creation, OnBusy, Receipt
 from server.core.hub import Hub
 from server.core.lifetime import hub_lifetime
 from server.core.ports import Agent, RunRecord, SessionKey
-from server.core.question import Question
+from server.core.question import Answer, Question
 from server.core.session import Session
 from server.core.snapshot import Snapshot, take_snapshot
 from server.ids import new_id
@@ -94,6 +94,14 @@ class Node:
         with anyio.fail_after(WAIT_S):
             async with self.held(session) as held:
                 return await held.interrupt(run_id, message_id)
+
+    async def answer(
+        self, call_id: str, payload: Any = None, *, session: str = "s", user: str = USER, **more: Any
+    ) -> Accepted:
+        """POST what a tool returned, or whether one may be called; `more` are fields of the `Answer`."""
+        with anyio.fail_after(WAIT_S):
+            async with self.held(session, user) as held:
+                return await held.answer([Answer(id=call_id, payload=payload, **more)])
 
     async def over(self, run_id: str, *, session: str = "s") -> RunRecord:
         """Wait until a run is over and committed; return what is stored of it."""

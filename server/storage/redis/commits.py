@@ -105,7 +105,8 @@ class Commits:
         """Return what gives a session its whole time once more."""
         ttl_ms = self._terms.session_ttl_ms
         places = self._core.keys.of(names.ref_of(key)) if ttl_ms else ()
-        return [Command(place, ("PEXPIRE", place, ttl_ms)) for place in places if not place.endswith(":end")]
+        # GT: a session in which a question waits for longer, or for ever, keeps that.
+        return [Command(place, ("PEXPIRE", place, ttl_ms, "GT")) for place in places if not place.endswith(":end")]
 
     def _token(self, part: Part) -> int:
         known = self._unsure.get(id(part))

@@ -19,6 +19,7 @@ A session's reference is a hash of owner and id, so it is known without being lo
     <p>:user:<user>     zset     a user's sessions by last activity
     <p>:users           zset     users by last activity
     <p>:queued          zset     sessions in which messages wait, by when they were queued
+    <p>:asking          zset     sessions whose questions wait, by when their time is over
     <p>:collapse        zset     sessions by the end of the oldest run that was not collapsed
     <p>:nodes           set      nodes that live, or may have left runs open
     <p>:node:{<id>}:lease, :runs string that lives as long as the node; set of sessions in which it may have a run
@@ -99,6 +100,7 @@ class Keys:
         self.ids = f"{prefix}:ids"
         self.users = f"{prefix}:users"
         self.queued = f"{prefix}:queued"
+        self.asking = f"{prefix}:asking"
         self.collapse = f"{prefix}:collapse"
         self.nodes = f"{prefix}:nodes"
         self.generation = f"{prefix}:generation"

@@ -140,12 +140,29 @@ class Lists:
             found += [
                 record
                 for record, used in zip(records, uses, strict=True)
-                if record is not None and max(record.last_activity, used) < before
+                if record is not None and not record.pending and max(record.last_activity, used) < before
             ]
             gone = [(one, key) for one, key, record in zip(seen, keys, records, strict=True) if record is None]
             left = self._left_over([one for one, _ in gone])
             await self._forget([key for one, key in gone if one in left])
             offset += _BATCH - await self._core.drop(key, left)
+            if len(seen) < _BATCH:
+                break
+        return found[:limit]
+
+    async def overdue(self, before: float, limit: int) -> Sequence[SessionRecord]:
+        """Return sessions whose questions were to be answered before a time, oldest first."""
+        key, found, offset = self._core.keys.asking, list[SessionRecord](), 0
+        while len(found) < limit:
+            call = ("ZRANGE", key, "-inf", f"({before!r}", "BYSCORE", "LIMIT", offset, _BATCH, "WITHSCORES")
+            [entries] = await self._core.ask([Command(key, call)])
+            seen = [(name, float(score)) for name, score in zip(entries[::2], entries[1::2], strict=True)]
+            records = await self._core.records([names.key_of(name) for name, _ in seen])
+            due = [record if record is not None and _is_overdue(record, before) else None for record in records]
+            found += [record for record in due if record is not None]
+            # What was answered stays noted until somebody comes across it: a note that is dropped late could be new.
+            done = [one for one, record in zip(seen, due, strict=True) if record is None]
+            offset += _BATCH - await self._core.drop(key, self._left_over(done))
             if len(seen) < _BATCH:
                 break
         return found[:limit]
@@ -219,6 +236,11 @@ class Lists:
 
 def _key_in(name: bytes, user_id: str | None) -> SessionKey:
     return names.key_of(name) if user_id is None else SessionKey(user_id, name[16:].decode())
+
+
+def _is_overdue(record: SessionRecord, before: float) -> bool:
+    expires_at = record.pending.get("expires_at")
+    return expires_at is not None and expires_at < before
 
 
 def _matches(bodies: Sequence[bytes], query: Query) -> bool:

@@ -19,6 +19,7 @@ from . import codec
 from . import keys as names
 from .core import RedisCore
 from .graves import Graves, ended_of
+from .plans import asking_note, waiting_in
 from .recount import Recount
 from .script import Script
 from .wire import Command, WireError
@@ -242,7 +243,7 @@ class MovableRedis:
             "r": codec.session_json(record),
             "e": record.epoch,
             "u": names.member(record.key),
-            "w": len(record.queue),
+            "w": waiting_in(record),
             "v": 1,
             "q": record.seq,
             "g": self._core.continuity.generation,
@@ -269,6 +270,7 @@ class MovableRedis:
             (mine, names.listed(ref, key.session_id)),
             (keys.due, name),
             (keys.ids, name),
+            (keys.asking, name),
         ]
         gone += [(keys.queued, names.short(ref)), (keys.collapse, names.short(ref))]
         await self._core.tell([Command(one, ("ZREM", one, member)) for one, member in gone])
@@ -307,7 +309,9 @@ def _notes(keys: names.Keys, record: SessionRecord, log: Sequence[SaveLog]) -> l
         Command(keys.ids, ("ZADD", keys.ids, 0, name)),
         Command(keys.users, ("ZADD", keys.users, "GT", at, user)),
     ]
-    if record.queue:
+    if record.pending:
+        found += asking_note(keys, record)
+    if waiting_in(record):
         found.append(Command(keys.queued, ("ZADD", keys.queued, repr(time.time()), short)))
     if log:
         ended_at = min(row.ended_at or record.last_activity for row in log)

@@ -152,7 +152,7 @@ def _commit(terms: Terms, part: Part, token: int, generation: int) -> Command:
         start,
         frames,
         _turn(part),
-        terms.session_ttl_ms,
+        _ttl_ms(terms, part.record),
         grave,
         grave_ms,
         part.record.seq,
@@ -181,7 +181,12 @@ def _operations(write: Write, part: Part, last: int) -> list[Any]:
 def _save_session(write: SaveSession, last: int) -> list[list[Any]]:
     record = write.record
     raw, name = codec.session_json(record), names.member(record.key)
-    return [["HSET", names.S, "r", raw, "e", record.epoch, "u", name, "w", len(record.queue)]]
+    return [["HSET", names.S, "r", raw, "e", record.epoch, "u", name, "w", waiting_in(record)]]
+
+
+def waiting_in(record: SessionRecord) -> int:
+    """Return how many messages could be answered next: none while a question waits for its answer."""
+    return 0 if record.pending else len(record.queue)
 
 
 def _save_run(write: SaveRun, last: int) -> list[list[Any]]:
@@ -237,13 +242,34 @@ def _list_notes(terms: Terms, part: Part, key: bytes, *, is_new: bool) -> list[C
             Command(keys.ids, ("ZADD", keys.ids, 0, key)),
             Command(keys.users, ("ZADD", keys.users, "GT", at, user)),
         ]
-    if record.queue and (is_new or record.queue != part.before.queue):
+    queue = (record.queue, record.pending)
+    if waiting_in(record) and (is_new or queue != (part.before.queue, part.before.pending)):
         found.append(Command(keys.queued, ("ZADD", keys.queued, repr(now), names.short(record.ref))))
+    if record.pending and (is_new or record.pending != part.before.pending):
+        found += asking_note(keys, record)
     ends = [write.ended_at for write in part.writes if isinstance(write, SaveLog) and write.ended_at is not None]
     if ends:
         # NX: the run that ended first is due first.
         found.append(Command(keys.collapse, ("ZADD", keys.collapse, "NX", repr(ends[0]), names.short(record.ref))))
     return found
+
+
+def asking_note(keys: Keys, record: SessionRecord) -> list[Command]:
+    """Return what is noted of a session whose questions have their time."""
+    expires_at = record.pending["expires_at"]
+    if expires_at is None:
+        return []
+    return [Command(keys.asking, ("ZADD", keys.asking, repr(expires_at), names.member(record.key)))]
+
+
+def _ttl_ms(terms: Terms, record: SessionRecord) -> int:
+    """Return for how long the keys stay if no node is left; 0 when for ever. As long as a question, and a day."""
+    if not record.pending or not terms.session_ttl_ms:
+        return terms.session_ttl_ms
+    if record.pending["expires_at"] is None:
+        return 0
+    left_s = record.pending["expires_at"] - time.time() + DAY_S
+    return max(terms.session_ttl_ms, int(left_s * 1000))
 
 
 def _counts(terms: Terms, record: SessionRecord, before: SessionRecord, *, is_new: bool) -> list[Command]:
@@ -264,7 +290,7 @@ def _burial_notes(terms: Terms, part: Part, write: EndSession) -> list[Command]:
     runs = keys.runs(terms.node_id)
     found = [
         Command(mine, ("ZREM", mine, names.listed(record.ref, record.session_id))),
-        *(Command(key, ("ZREM", key, name)) for key in (keys.due, keys.ids)),
+        *(Command(key, ("ZREM", key, name)) for key in (keys.due, keys.ids, keys.asking)),
         *(Command(key, ("ZREM", key, short)) for key in (keys.queued, keys.collapse)),
         Command(runs, ("SREM", runs, short)),
     ]

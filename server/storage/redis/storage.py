@@ -153,6 +153,10 @@ class RedisStorage:
         """Return sessions whose last activity lies before a time, oldest first."""
         return await self._lists.idle_since(before, limit, user_id)
 
+    async def overdue(self, before: float, limit: int) -> Sequence[SessionRecord]:
+        """Return sessions whose questions were to be answered before a time, oldest first."""
+        return await self._lists.overdue(before, limit)
+
     async def collapsible(self, before: float, limit_bytes: int) -> Sequence[Sequence[SaveLog]]:
         """Return entries of the log to collapse, a list for each session."""
         return await self._reads.collapsible(before, limit_bytes)

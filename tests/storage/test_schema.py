@@ -1,0 +1,35 @@
+"""A database that an older version left is brought to the newest schema, with all that is in it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from server.core.ports import SessionKey, SessionRecord
+from server.storage.schema import MIGRATIONS
+from server.storage.sqlite import FILE_NAME, SqliteStorage
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_sessions_from_before_questions_ask_nothing(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as connection:
+        connection.executescript(f"{MIGRATIONS[0]}; PRAGMA user_version = 1;")
+        connection.execute(
+            "INSERT INTO sessions (ref, user_id, session_id, owner, epoch, seq, title_given, agent, started_at, "
+            "last_activity, message_count, run_count, config, metadata, artifacts, queue) "
+            "VALUES (1, 'ann', 's', 'uann', 'e', 3, 0, 'echo', 1.0, 2.0, 0, 0, '{}', '{}', '{}', '[]')"
+        )
+    storage = SqliteStorage(tmp_path, durability="normal")
+    await storage.open()
+    found = await storage.load(SessionKey("ann", "s"))
+    overdue = await storage.overdue(9999.0, 10)
+    idle = await storage.idle_since(9999.0, 10)
+    await storage.close()
+
+    assert isinstance(found, SessionRecord)
+    assert (found.seq, found.pending) == (3, {})
+    assert ([one.session_id for one in overdue], [one.session_id for one in idle]) == ([], ["s"])
