@@ -138,6 +138,10 @@ class EventStream(EventSourceResponse):
         """Let the reader's news be written at once, as long as there is nothing else to do."""
         self._pushed = reader
 
+    def outlast(self) -> None:
+        """Stay until the source ends, whatever its age: for a stream that its client cannot come back to."""
+        self._leave_at = float("inf")
+
     def _let_push(self) -> None:
         if self._pushed is not None and not self._is_leaving and not self._is_lost:
             self._pushed.push = self._push

@@ -137,74 +137,6 @@ async def test_wait_for_a_queued_message_answers_after_its_own_run(user: Caller)
     assert answered["messages"][-1]["content"] == "second"
 
 
-# --- Accept: text/event-stream
-
-
-async def test_a_streamed_answer_is_the_runs_own_events_and_ends_with_them(user: Caller) -> None:
-    await ask(user, "before", session_id="s")
-    body = {"message": script(emit(3, 0)), "session_id": "s", "message_id": "m"}
-    async with streaming(user, "/api/chat", method="POST", body=body) as tail:
-        frames = await tail.rest()
-        headers = tail.stream.headers
-        ending = tail.stream.ending
-    text = "TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END"
-
-    assert headers["x-session-id"] == "s"
-    assert headers["content-type"] == "text/event-stream; charset=utf-8"
-    assert kinds(frames) == ["RUN_STARTED", *text, *text, "RUN_FINISHED"]
-    assert frames[1].event["messageId"] == "m"
-    assert frames[-1].event["outcome"] == {"type": "success"}
-    assert ending == "clean"
-
-
-async def test_a_streamed_answer_to_nobodys_session_says_which_it_became(user: Caller) -> None:
-    async with streaming(user, "/api/chat", method="POST", body={"message": "hello"}) as tail:
-        frames = await tail.rest()
-        session_id = tail.stream.headers["x-session-id"]
-
-    assert UUID7.fullmatch(session_id)
-    assert frames[0].event["threadId"] == session_id
-
-
-async def test_a_streamed_failure_ends_with_its_error(user: Caller) -> None:
-    body = {"message": script({"text": "so far"}, fail("boom"))}
-    async with streaming(user, "/api/chat", method="POST", body=body) as tail:
-        frames = await tail.rest()
-
-    assert frames[-1].event["type"] == "RUN_ERROR"
-    assert frames[-1].event["code"] == "agent_failed"
-
-
-async def test_a_queued_message_streams_when_it_starts(user: Caller) -> None:
-    first = await start(user, script({"text": "first"}, stall(0.3)), session_id="s")
-    body = {"message": script({"text": "second"}), "session_id": "s", "on_busy": "queue"}
-    async with streaming(user, "/api/chat", method="POST", body=body) as tail:
-        frames = await tail.rest()
-
-    assert frames[0].event["type"] == "RUN_STARTED"
-    assert frames[0].event["runId"] != first["run_id"]
-    assert "first" not in str([frame.event for frame in frames])
-    assert "second" in str(frames[-3].event)
-
-
-async def test_the_stream_of_a_withdrawn_message_ends_without_a_run(user: Caller) -> None:
-    await start(user, script(stall(60)), session_id="s")
-    body = {"message": "later", "session_id": "s", "on_busy": "queue", "message_id": "q"}
-    async with streaming(user, "/api/chat", method="POST", body=body) as tail:
-        await user.call("DELETE", "/api/sessions/s/queue/q")
-
-        assert await tail.rest() == []
-        assert tail.stream.ending == "clean"
-
-
-async def test_closing_a_streamed_answer_does_not_stop_its_run(user: Caller) -> None:
-    body = {"message": script({"text": "begun"}, stall(0.2), {"text": " and done"}), "session_id": "s"}
-    async with streaming(user, "/api/chat", method="POST", body=body) as tail:
-        await tail.text("begun")
-    async with opened(user, "s") as tail:
-        await tail.text("begun and done")
-
-
 # --- repeats
 
 
@@ -226,14 +158,17 @@ async def test_a_repeated_message_streams_its_run_again(user: Caller) -> None:
         async with streaming(user, "/api/chat", method="POST", body=body) as tail:
             streamed.append(await tail.rest())
 
-    assert streamed[0] == streamed[1]
+    told = [[frame.event for frame in frames if frame.event["type"] != "STATE_SNAPSHOT"] for frames in streamed]
+
+    assert told[0] == told[1]
     assert kinds(streamed[1])[-1] == "RUN_FINISHED"
+    assert all(kinds(frames).count("STATE_SNAPSHOT") == 1 for frames in streamed)
 
 
 async def test_usage_is_counted_once_however_often_it_is_read(user: Caller) -> None:
     first = await ask(user, "hello", session_id="s", agent="mirror", message_id="m")
     again = await ask(user, "hello", session_id="s", agent="mirror", message_id="m")
-    async with opened(user, "s", f"{first['cursor'].rpartition('-')[0]}-0") as tail:
+    async with opened(user, "s", f"{first['cursor'].rpartition('-')[0]}-0", folds=False) as tail:
         frames = await tail.end_of(first["run_id"])
     told = [frame.event["usage"] for frame in frames if "usage" in frame.event]
 
@@ -372,6 +307,6 @@ async def test_a_repeated_message_whose_events_are_gone_is_told_from_the_message
         async with streaming(user, "/api/chat", method="POST", body=body) as tail:
             frames = await tail.rest()
 
-    assert kinds(frames) == ["RUN_STARTED", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]
+    assert kinds(frames) == ["RUN_STARTED", "MESSAGES_SNAPSHOT", "STATE_SNAPSHOT", "RUN_FINISHED"]
     assert frames[0].event["runId"] == first["run_id"]
     assert frames[1].event["messages"] == first["messages"]

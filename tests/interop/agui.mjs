@@ -5,19 +5,11 @@
 // It prints {"event": …} for each event the client took, {"said": …} for whatever it wrote to the console, and
 // {"ended": true | message} when the stream is over. "report" on stdin is answered with {"messages", "state"}.
 
-import { createInterface } from "node:readline";
+import { onLine, print } from "./console.mjs";
 
 import { HttpAgent, runHttpRequest, transformHttpEventStream } from "@ag-ui/client";
 
 const [url, threadId] = process.argv.slice(2);
-
-function print(fact) {
-    process.stdout.write(`${JSON.stringify(fact)}\n`);
-}
-
-for (const name of ["log", "info", "debug", "warn", "error"]) {
-    console[name] = (...words) => print({ said: `${name}: ${words.map(String).join(" ")}` });
-}
 
 class SessionAgent extends HttpAgent {
     connect() {
@@ -30,7 +22,7 @@ class SessionAgent extends HttpAgent {
 
 const agent = new SessionAgent({ url, threadId, headers: { "X-Forwarded-User": "user" } });
 
-createInterface({ input: process.stdin }).on("line", (line) => {
+onLine((line) => {
     if (line === "report") print({ messages: agent.messages, state: agent.state });
 });
 
