@@ -69,7 +69,7 @@ def test_words_of_a_question_may_differ_from_those_of_the_text(index: Index) -> 
     """Our contract: other forms, related words, and parts of names in code are found."""
     assert files(index, "turn off the waiting")[0] == "client/timeouts.md"
     assert files(index, "middleware for sessions")[0] == "server.html"
-    assert files(index, 'a "quoted* AND (proxy) NEAR/3 -x:') == ["client/deep/proxy.txt"]
+    assert files(index, 'a "quoted* AND (proxy) NEAR/3 -x:')[0] == "client/deep/proxy.txt"
     assert files(index, "quantum entanglement") == []
     assert search(index, "proxy cookies timeouts", ["server.html"])[0].name == "server.html"
 

@@ -185,6 +185,37 @@ def test_a_stop_ends_the_reading_of_a_pdf(tmp_path: Path) -> None:
         list(read_passages(path, "a.pdf", stop))
 
 
+@pytest.mark.parametrize("page", ["<!-- " + "a " * 100_000, "<p>One.</p><script>" + "a " * 100_000])
+def test_a_page_that_gives_nothing_for_long_can_be_given_up(tmp_path: Path, page: str) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(page)
+    pauses = iter(range(10))
+
+    def stop() -> None:
+        if next(pauses) == 9:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        list(read_passages(path, path.name, stop))
+
+
+@pytest.mark.parametrize(
+    "unfinished", ["<a ", "<a b='", "<!-- <!--", "<script>a b "], ids=["tags", "attributes", "comments", "scripts"]
+)
+def test_what_is_never_finished_costs_no_more_than_its_length(tmp_path: Path, unfinished: str) -> None:
+    """The parser looks at it again with each piece, and at its end from each `<`: minutes for a page of 2 MB."""
+    assert read(tmp_path, "page.html", f"<p>One.</p>{unfinished * (2_000_000 // len(unfinished))}")[0].text == "One."
+
+
+def test_a_tag_of_any_length_is_passed_over(tmp_path: Path) -> None:
+    picture = f"<img src='data:image/png;base64,{'A' * 300_000}'>"
+    script = f"<script>{'a ' * 300_000}</script>"
+
+    [passage] = read(tmp_path, "page.html", f"<p>One.</p>{picture}{script}<p>Two.</p>")
+
+    assert passage.text == "One.\n\nTwo."
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=400), st.sampled_from(["a.md", "a.txt", "a.html"]))
 def test_any_text_is_readable(tmp_path_factory: pytest.TempPathFactory, text: str, name: str) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +19,16 @@ from anyio import CapacityLimiter, to_thread
 
 from ...core.ports import Event, Turn
 from ...ids import new_id
+from ..personas import DEFAULT_PERSONA, Persona, Personas
 from .answer import SURE_COVERAGE, Reply, compose
 from .asking import (
+    IN_DANGER,
     OptionError,
     Options,
     is_about_agent,
     is_about_files,
     is_greeting,
+    is_in_danger,
     is_request,
     is_thanks,
     read_options,
@@ -33,9 +36,11 @@ from .asking import (
 )
 from .folder import Folder, own_documents
 from .index import Index
+from .library import Library, tidy
 from .memory import Fact, Memory, clauses, facts, remember
-from .ranking import Found, Question, find
+from .ranking import Found, Question, ask, find
 from .recall import recall, said_earlier
+from .upkeep import Upkeep
 from .words import content_words, pieces
 
 logger = logging.getLogger("sessionstream.documents")
@@ -46,13 +51,20 @@ MIN_COVERAGE: Final = 0.37
 """Passages that speak of less of a question share words with it, not its subject."""
 _SEARCHES: Final = 4
 _SHOWN_FILES: Final = 20
-_CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class DocumentsAgent:
     """Answers from a folder of documents and from the session. An `Agent` and a `Service`."""
 
-    def __init__(self, folder: Path | None, *, index_path: Path | None, enabled: bool, refresh_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        index_path: Path | None,
+        enabled: bool,
+        refresh_s: float = 2.0,
+        personas: Personas | None = None,
+    ) -> None:
         """Prepare; `run` builds the index.
 
         Args:
@@ -60,49 +72,36 @@ class DocumentsAgent:
             index_path: the file of the index, a cache that may be removed at any time; None for a temporary one.
             enabled: False to run without documents.
             refresh_s: how often the folder is looked at for changes; longer where looking takes long.
+            personas: whose greetings it may use; it has no other words of theirs.
         """
+        self.personas = personas
+        """May be set anew at any time."""
+        self.library: Library | None = None
+        """What requests may see and change of the folder; None without documents."""
         self._index: Index | None = None
-        self._refresh_s = refresh_s
+        self._upkeep: Upkeep | None = None
         self._enabled = enabled
         self._searching = CapacityLimiter(_SEARCHES)
-        self._writing = CapacityLimiter(1)
-        self._passes = 0
-        self._passed: anyio.Event | None = None
         documents = Folder(folder) if folder is not None else own_documents(Path(__file__).parents[2])
         if enabled and documents is not None:
             self._index = Index(documents, index_path)
+            self._upkeep = Upkeep(self._index, refresh_s=refresh_s)
+            self.library = Library(documents, self._index, self._upkeep)
 
     # --- the service
 
     async def run(self) -> None:
         """Build the index, then keep it up to date until cancelled."""
-        if self._index is None:
+        if self._index is None or self._upkeep is None:
             await anyio.sleep_forever()
             return
-        stop = threading.Event()
-        try:
-            while True:
-                looking_s = await to_thread.run_sync(
-                    self._index.refresh, stop, abandon_on_cancel=True, limiter=self._writing
-                )
-                self._passes += 1
-                if self._passed is not None:
-                    self._passed.set()
-                    self._passed = None
-                # A folder that takes long to look at is looked at less often: at most a tenth of one thread.
-                await anyio.sleep(max(self._refresh_s, 10 * looking_s))
-        finally:
-            stop.set()
-            with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSE_TIMEOUT_S):
-                await to_thread.run_sync(self._index.close, abandon_on_cancel=True)
+        await to_thread.run_sync(tidy, self._index.folder.root, abandon_on_cancel=True)
+        await self._upkeep.run()
 
     async def wait_refreshed(self, passes: int = 1) -> None:
         """Wait until so many more passes over the folder have ended; two of them have seen every change before."""
-        target = self._passes + passes
-        while self._passes < target:
-            if self._passed is None:
-                self._passed = anyio.Event()
-            await self._passed.wait()
+        assert self._upkeep is not None
+        await self._upkeep.wait_refreshed(passes)
 
     def health(self) -> dict[str, Any]:
         """Return status and counts; never blocks."""
@@ -112,6 +111,23 @@ class DocumentsAgent:
         status = "down" if index.trouble else "ok" if index.is_complete else "starting"
         counts = {"passages": index.passages, "files_done": index.files_done, "files_total": index.files_total}
         return {"status": status, **counts, **({"detail": index.trouble} if index.trouble else {})}
+
+    # --- the search, for tools
+
+    async def search(self, query: str, options: Options) -> list[Found]:
+        """Return the passages that fit best, best first, at most `options.top_k`; how well is said by each.
+
+        Raises:
+            TimeoutError: it took longer than `ANSWER_TIMEOUT_S`.
+            sqlite3.Error: the index cannot be read.
+        """
+        question = ask(query)
+        if self._index is None or question.is_empty:
+            return []
+        with anyio.fail_after(ANSWER_TIMEOUT_S):
+            return await to_thread.run_sync(
+                self._search, question, options, options.top_k, abandon_on_cancel=True, limiter=self._searching
+            )
 
     # --- the agent
 
@@ -141,7 +157,8 @@ class DocumentsAgent:
             options = read_options(turn.options)
         except OptionError as error:
             return Reply(str(error))
-        if talk := self._small_talk(turn.message):
+        persona = self._persona(turn)
+        if talk := self._small_talk(turn.message, persona):
             return Reply(talk)
         memory = remember(_before(turn))
         told, answers, rest = _from_session(turn.message, memory)
@@ -151,30 +168,44 @@ class DocumentsAgent:
         if not rest:
             return Reply("\n\n".join(lines or [_noted(told)]))
         reply = self._from_documents(rest, memory, options)
+        if persona is not None and not reply.sources:
+            reply = replace(reply, text=f"{reply.text} {_cannot_be(persona)}")
         if told and not firm and not reply.sure and not is_request(rest):
             return Reply("\n\n".join([_noted(told), *answers]))
         return Reply("\n\n".join([*lines, reply.text]), reply.sources)
 
     # --- small talk
 
-    def _small_talk(self, text: str) -> str | None:
-        if is_greeting(text) or is_about_agent(text):
-            hello = "I answer questions by quoting" if is_about_agent(text) else "Hello! I answer questions by quoting"
-            if self._index is None:
-                return f"{self._without()} Tell me something, and ask me about it later. No language model is involved."
-            return (
-                f"{hello} the documents I was given ({self._counts()}), with their sources, and I remember what you "
-                "tell me in this session. No language model is involved." + self._progress()
-            )
+    def _persona(self, turn: Turn) -> Persona | None:
+        """Return the persona that was chosen; the one that speaks where none was is nobody in particular."""
+        is_chosen = turn.persona is not None and turn.persona != DEFAULT_PERSONA
+        return self.personas.get(turn.persona) if is_chosen and turn.persona and self.personas else None
+
+    def _small_talk(self, text: str, persona: Persona | None) -> str | None:
+        if is_in_danger(text):
+            return IN_DANGER
+        if is_about_agent(text):
+            return self._introduction()
+        if is_greeting(text):
+            return f"{(persona and persona.greeting) or 'Hello!'} {self._introduction()}"
         if is_thanks(text):
             return "You are welcome."
         return self._files() if is_about_files(text) else None
+
+    def _introduction(self) -> str:
+        if self._index is None:
+            return f"{self._without()} Tell me something, and ask me about it later. No language model is involved."
+        return (
+            f"I answer questions by quoting the documents I was given ({self._counts()}), with their sources, and I "
+            "remember what you tell me in this session. No language model is involved." + self.progress()
+        )
 
     def _counts(self) -> str:
         assert self._index is not None
         return f"{_number(self._index.files, 'file')}, {_number(self._index.passages, 'passage')}"
 
-    def _progress(self) -> str:
+    def progress(self) -> str:
+        """Return a sentence about documents that are still to be read, or nothing."""
         index = self._index
         if index is None or index.is_complete:
             return ""
@@ -197,7 +228,7 @@ class DocumentsAgent:
         names = self._index.names(_SHOWN_FILES)
         more = self._index.files - len(names)
         listing = "\n".join(f"- {name}" for name in names) + (f"\n- and {more} more" if more > 0 else "")
-        return f"I answer from {self._counts()}:\n\n{listing}{self._progress()}"
+        return f"I answer from {self._counts()}:\n\n{listing}{self.progress()}"
 
     # --- the documents
 
@@ -220,7 +251,7 @@ class DocumentsAgent:
         if earlier and (best < SURE_COVERAGE or len(question.weights) < 2):
             return Reply(earlier)
         reply = compose(shown, question, sure=best >= SURE_COVERAGE, first=options.top_k * page + 1)
-        opening = [part for part in (earlier, self._progress().strip()) if part]
+        opening = [part for part in (earlier, self.progress().strip()) if part]
         return Reply("\n\n".join([*opening, reply.text]), reply.sources, reply.sure)
 
     def _search(self, question: Question, options: Options, limit: int) -> list[Found]:
@@ -229,7 +260,7 @@ class DocumentsAgent:
             if connection is None:
                 return []
             names = [str(name) for (name,) in connection.execute("SELECT name FROM files WHERE passages > 0")]
-            admitted = [name for name in names if options.admits(name)] if options.filters else None
+            admitted = None if options.admits_all else [name for name in names if options.admits(name)]
             return [] if admitted == [] else find(connection, question, admitted, limit)
 
     def _nothing(self, options: Options, page: int) -> str:
@@ -238,9 +269,9 @@ class DocumentsAgent:
             return "I have nothing more about that."
         if not self._index.passages:
             empty = "There is nothing to answer from: no file in the folder of documents could be read."
-            return empty if self._index.is_complete else "I have not read any document yet." + self._progress()
+            return empty if self._index.is_complete else "I have not read any document yet." + self.progress()
         where = f"the files that match {', '.join(options.filters)}" if options.filters else f"{self._counts()}"
-        return f"I found nothing about that in the documents ({where}).{self._progress()} {_HINT}"
+        return f"I found nothing about that in the documents ({where}).{self.progress()} {_HINT}"
 
 
 _HINT: Final = "I search for words, without a language model: other words may help."
@@ -256,6 +287,10 @@ def _before(turn: Turn) -> list[dict[str, Any]]:
 
 def _number(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _cannot_be(persona: Persona) -> str:
+    return f"I only quote here: to speak as {persona.name}, an agent with a language model is needed."
 
 
 def _noted(told: list[Fact]) -> str:

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 from .ranking import Found, Question
 from .reading import is_item
 from .shapes import HEADING_MARK
-from .words import cut, related, sentences, stem, stems
+from .thesaurus import related
+from .words import cut, sentences, stem, stems
 
 NOTE: Final = "Quoted from the documents by word search; no language model is involved."
 SURE_COVERAGE: Final = 0.5
@@ -60,18 +61,17 @@ def compose(found: Sequence[Found], question: Question, *, sure: bool, first: in
                 parts.append(_written(chosen, first + number))
     opening = [] if sure else ["I found no passage that answers this exactly. The closest ones say:"]
     listing = "\n".join(["Sources:", *(_source_line(first + at, passage) for at, passage in enumerate(found))])
-    return Reply("\n\n".join([*opening, *parts, listing, NOTE]), _sources(found, first), sure)
+    sources = [source(first + at, passage) for at, passage in enumerate(found)]
+    return Reply("\n\n".join([*opening, *parts, listing, NOTE]), sources, sure)
 
 
 def _source_line(number: int, passage: Found) -> str:
     return f"[{number}] {passage.name}{HEADING_MARK}{passage.heading}"
 
 
-def _sources(found: Sequence[Found], first: int) -> list[dict[str, Any]]:
-    return [
-        {"n": first + at, "file": passage.name, "heading": passage.heading, "score": round(passage.score, 3)}
-        for at, passage in enumerate(found)
-    ]
+def source(number: int, passage: Found) -> dict[str, Any]:
+    """Return a source as clients get it: in the metadata of a message, or of a tool's result."""
+    return {"n": number, "file": passage.name, "heading": passage.heading, "score": round(passage.score, 3)}
 
 
 def _worths(question: Question) -> dict[str, float]:

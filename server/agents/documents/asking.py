@@ -24,6 +24,19 @@ _GREETING: Final = re.compile(
     r"there|again|everyone|bot|docs|how are you(?: today)?|how do you do|nice to meet you|please)\b[\s,!.?]*)+",
     re.IGNORECASE,
 )
+# In the first person only: documents speak of killing processes, too.
+_DANGER: Final = re.compile(
+    r"\b(?:(?:kill|hurt|harm|cut|hang|shoot)(?:ing)? myself|(?:end|take|ending|taking) my (?:own )?life|"
+    r"i(?:'?m| am)? (?:want|going|wish|need|plan(?:ning)?) to die|i(?:'?m| am) suicidal|"
+    r"(?:don'?t|do not) want to (?:live|be alive|exist)|better off (?:dead|without me))\b",
+    re.IGNORECASE,
+)
+IN_DANGER: Final = (
+    "This sounds serious, and I am a program that quotes documents: I cannot help you with it, and I do not want to "
+    "leave you alone with it. If you are in danger, please call your emergency number now (112, 911, 999, or that of "
+    "your country). To talk to somebody: in the US and Canada call or text 988, in the UK and Ireland call 116 123; "
+    "findahelpline.com lists lines for every country. If somebody you trust is near, tell them now."
+)
 _THANKS: Final = re.compile(
     r"(?:(?:ok|okay|great|perfect|cool|nice|super|good|awesome|thanks|thank you|thx|cheers|a lot|very much|so much|bye|"
     r"goodbye|see you|that helps?|got it|understood|for (?:your|the) help|that(?:'s| is) (?:all|it)|no)\b[\s,!.]*)+",
@@ -74,11 +87,20 @@ class Options:
 
     top_k: int = DEFAULT_TOP_K
     filters: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+    """More of them: a file must pass both."""
+
+    @property
+    def admits_all(self) -> bool:
+        """Whether no file is left out."""
+        return not self.filters and not self.within
 
     def admits(self, name: str) -> bool:
         """Say whether a file, by its path below the folder, may be used."""
         lowered = name.lower()
-        return not self.filters or any(_is_like(lowered, wanted) for wanted in self.filters)
+        return all(
+            not texts or any(_is_like(lowered, wanted) for wanted in texts) for texts in (self.filters, self.within)
+        )
 
 
 def _is_like(name: str, wanted: str) -> bool:
@@ -87,8 +109,8 @@ def _is_like(name: str, wanted: str) -> bool:
     return fnmatchcase(name, wanted) or fnmatchcase(name.rpartition("/")[2], wanted)
 
 
-def read_options(options: Mapping[str, Any]) -> Options:
-    """Return what `options` asks for; options of other agents are passed over.
+def read_options(options: Mapping[str, Any], what: str = "option") -> Options:
+    """Return what `options` asks for; options of other agents are passed over. `what` they are called in errors.
 
     Raises:
         OptionError: one of ours is not of its kind.
@@ -97,19 +119,24 @@ def read_options(options: Mapping[str, Any]) -> Options:
     if top_k is None:
         top_k = DEFAULT_TOP_K
     elif not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= MAX_TOP_K:
-        raise OptionError(f"The option top_k must be a whole number from 1 to {MAX_TOP_K}.")
+        raise OptionError(f"The {what} top_k must be a whole number from 1 to {MAX_TOP_K}.")
     wanted = options.get("filename_filter")
     filters = [wanted] if isinstance(wanted, str) else [] if wanted is None else wanted
     if not isinstance(filters, list | tuple) or not all(isinstance(text, str) for text in filters):
-        raise OptionError("The option filename_filter must be a text, or a list of texts, to look for in file names.")
+        raise OptionError(f"The {what} filename_filter must be a text, or a list of texts, to look for in file names.")
     if len(filters) > _MAX_FILTERS:
-        raise OptionError(f"The option filename_filter takes at most {_MAX_FILTERS} texts.")
+        raise OptionError(f"The {what} filename_filter takes at most {_MAX_FILTERS} texts.")
     return Options(top_k, tuple(text.strip().lower()[:500] for text in filters if text.strip()))
 
 
 def is_greeting(text: str) -> bool:
     """Say whether a message only opens the conversation."""
     return not text.strip() or _GREETING.fullmatch(text.strip()) is not None
+
+
+def is_in_danger(text: str) -> bool:
+    """Say whether somebody speaks of dying or of being hurt by their own hand."""
+    return _DANGER.search(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")) is not None
 
 
 def is_thanks(text: str) -> bool:

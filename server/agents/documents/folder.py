@@ -17,6 +17,7 @@ from .reading import MAX_FILE_BYTES, is_document
 
 MAX_FILES: Final = 50_000
 """A folder with more is a disk, not a collection of documents."""
+_INT64: Final = 2**63 - 1
 OWN_DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs")
 
 
@@ -42,6 +43,11 @@ class Folder:
     def __init__(self, root: Path, only: tuple[str, ...] = ()) -> None:
         self.root = Path(os.path.realpath(root))
         self._only = only
+
+    @property
+    def is_part(self) -> bool:
+        """Whether only some entries count: what else is there is not documents, and nothing is added to it."""
+        return bool(self._only)
 
     def scan(self, pause: Callable[[], None]) -> Scan:
         """Look at all files, resting by `pause`.
@@ -90,7 +96,8 @@ class Folder:
             if reason := self._objection(path, status, found):
                 found.skipped[name] = reason
             else:
-                found.files[name] = Stamp(path, status.st_mtime_ns, status.st_size)
+                # A file may claim to be of any year; the index keeps 64 bits of it.
+                found.files[name] = Stamp(path, max(-_INT64, min(status.st_mtime_ns, _INT64)), status.st_size)
 
     def _objection(self, path: Path, status: os.stat_result, found: Scan) -> str:
         if not path.is_relative_to(self.root):

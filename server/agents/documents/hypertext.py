@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html.parser import HTMLParser
 from typing import Final
 
@@ -18,6 +18,7 @@ _BREAKS: Final = listed("""
 """)
 _LEVELS: Final = {f"h{level}": level for level in range(1, 7)}
 _MAX_OPEN_CHARS: Final = 64 * 1024
+_END_TAG_CHARS: Final = len("</template  >")
 
 
 class _Reader(HTMLParser):
@@ -34,6 +35,28 @@ class _Reader(HTMLParser):
         self._code = 0
         self._dropped = 0
         self._marker = ""
+        self._is_in_long_tag = False
+
+    def take(self, chunk: str) -> None:
+        """Feed a piece. The parser keeps what is unfinished and looks at all of it again: what gets too long is cut."""
+        if self._is_in_long_tag:
+            _, end, chunk = chunk.partition(">")
+            self._is_in_long_tag = not end
+        self.feed(chunk)
+        if len(self.rawdata) <= _MAX_OPEN_CHARS:
+            return
+        if self.cdata_elem is None:
+            self._is_in_long_tag, self.rawdata = True, ""
+        else:
+            self.rawdata = self.rawdata[-_END_TAG_CHARS:]
+
+    def end(self) -> None:
+        """Take what is unfinished as the text that it is; the parser itself would look for a tag at each `<` of it."""
+        if self.rawdata.startswith("<"):
+            self.handle_data(self.rawdata)
+        else:
+            self.close()
+        self.end_block()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _DROPPED:
@@ -84,13 +107,13 @@ class _Reader(HTMLParser):
             self._heading, self._is_title = 0, False
 
 
-def hypertext_blocks(chunks: Iterable[str]) -> Iterator[Block]:
-    """Yield the blocks of an HTML file."""
+def hypertext_blocks(chunks: Iterable[str], pause: Callable[[], None]) -> Iterator[Block]:
+    """Yield the blocks of an HTML file; `pause` is called between pieces of it."""
     reader = _Reader()
     for chunk in chunks:
-        reader.feed(chunk)
+        pause()
+        reader.take(chunk)
         yield from reader.blocks
         reader.blocks.clear()
-    reader.close()
-    reader.end_block()
+    reader.end()
     yield from reader.blocks

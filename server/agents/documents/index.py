@@ -49,6 +49,10 @@ CREATE VIRTUAL TABLE passages USING fts5 (
 );
 """
 
+Row = tuple[str, int, int, int, str]
+"""A file: name, bytes, time of modification in nanoseconds, passages, and why it gives not all of its text."""
+_ROW: Final = "SELECT name, size, mtime_ns, passages, reason FROM files"
+
 
 class _Rests:
     """Called between small pieces of work: shares the interpreter, and ends the work when told or when it is late."""
@@ -113,6 +117,20 @@ class Index:
                 return []
             query = "SELECT name FROM files WHERE passages > 0 ORDER BY name LIMIT ?"
             return [str(name) for (name,) in connection.execute(query, (limit,))]
+
+    def row(self, name: str) -> Row | None:
+        """Return one file as the index has it."""
+        with self.reading(1.0) as connection:
+            return None if connection is None else connection.execute(f"{_ROW} WHERE name = ?", (name,)).fetchone()
+
+    def listed(self, after: str, limit: int, containing: str) -> list[Row]:
+        """Return files by name: at most `limit` of those after `after` that have `containing` in it, in any case."""
+        with self.reading(1.0) as connection:
+            if connection is None:
+                return []
+            rows = connection.execute(f"{_ROW} WHERE name > ? ORDER BY name", (after,))
+            wanted = containing.casefold()
+            return list(islice((row for row in rows if wanted in row[0].casefold()), limit))
 
     # --- one pass over the folder
 

@@ -52,6 +52,11 @@ class Passage(NamedTuple):
     text: str
 
 
+def known_kinds() -> str:
+    """Return the ends of names that can be read, as a list for people."""
+    return " ".join(_KINDS)
+
+
 def is_document(name: str) -> bool:
     """Say whether a file of this name is of a kind that can be read."""
     return PurePosixPath(name).suffix.lower() in _KINDS
@@ -70,7 +75,7 @@ def read_passages(path: Path, name: str, pause: Callable[[], None]) -> Iterator[
     if kind == "pdf":
         blocks = pdf_blocks(content, pause)
     elif kind == "html":
-        blocks = hypertext_blocks(_chunks(_decoded(content)))
+        blocks = hypertext_blocks(_chunks(_decoded(content)), pause)
     else:
         blocks = (markdown_blocks if kind == "markdown" else text_blocks)(_lines(_decoded(content)))
     yield from _passages(blocks, fallback=_title_of(name))

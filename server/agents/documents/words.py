@@ -20,6 +20,7 @@ from .shapes import listed
 _UNSPACED: Final = re.compile("[\u3040-\u30ff\u3400-\u9fff]{2,}")
 _WORD: Final = re.compile(r"[^\W_]+")
 _IDENTIFIER: Final = re.compile(r"[^\W\d_]+[a-z][A-Z]\w*|[A-Z]{2,}[a-z]\w*", re.ASCII)
+_CAPITALS: Final = re.compile(r"\b[A-Z]{2,}\b")
 _CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 STOP_WORDS: Final = listed("""
@@ -34,91 +35,9 @@ STOP_WORDS: Final = listed("""
     up upon us ve very want wanted wants was way ways we well were what whats when where whether which while who
     whom whose why will wish with within without would yes yet you your yours best correctly documentation docs
     document documents explain exactly happen happens mean means question sure understand wonder wondering work
-    works
+    works able actually already always anyway ask asked asks came come comes even gave gives instead itself really
+    said says seem seems simply take taken takes tell told took use used uses using way ways
 """)
-
-# Words of one meaning in technical text. Each group says: a question that uses one of them may be answered by a text
-# that uses another. Found ones count less than the asked word itself.
-_GROUPS: Final = """
-    disable deactivate skip ignore suppress without none
-    enable activate allow support
-    remove delete unset clear
-    change modify adjust alter override customize customise custom
-    configure configuration config setting option customize
-    option parameter argument flag setting
-    limit restrict cap limitation bound
-    maximum max limit
-    simultaneous concurrent concurrency parallel
-    error exception failure fail raise
-    crash error exception fail
-    login authentication authenticate auth credentials password user
-    authorization permission scope
-    certificate ssl tls https cert verification
-    check verify verification validate
-    encrypt encrypted ssl tls https
-    compress compression gzip encoding
-    upload multipart file
-    stream streaming chunk incremental
-    piece chunk part stream
-    progress monitor
-    fast performance speed
-    serve host run
-    start startup launch boot begin
-    stop shutdown close terminate
-    end shutdown close finish
-    quit stop shutdown
-    sigterm sigint signal shutdown terminate graceful
-    hang timeout block
-    wait timeout
-    slow timeout
-    test testing mock
-    fake mock test stub
-    cookie session
-    url path route link
-    link url
-    endpoint route handler view
-    intercept middleware hook event
-    callback hook event
-    print log logging debug
-    log logging debug verbose
-    container docker image
-    image picture asset static
-    css javascript static asset
-    directory folder path
-    reverse proxy nginx
-    address ip host port
-    domain origin host
-    browser cors client
-    cross origin cors
-    environment env variable
-    secret key password token
-    reload restart change watch
-    restart reload
-    automatic automatically auto
-    async asynchronous await asyncio trio
-    sync synchronous blocking
-    thread threadpool worker
-    process worker
-    several multiple
-    html template jinja2 render
-    page html template
-    download response file
-    send post request
-    fetch get request
-    redirect redirection follow
-    force redirect require
-    refuse reject deny denial
-    encoding charset character
-    body content payload
-    read parse access
-    install installation pip setup
-    retry retries attempt
-    order priority precedence
-    background task
-    static file asset
-    type annotation typing
-    share reuse
-    """.strip().splitlines()
 
 # What people write as several words where texts use one.
 _IDIOMS: Final = (
@@ -221,10 +140,13 @@ def stems(text: str) -> list[str]:
 def content_words(text: str) -> list[str]:
     """Return the words that carry meaning, each stem once, in order."""
     found: dict[str, str] = {}
+    # In capitals it is a name: PUT is a method, IT a trade. Where all is in capitals, nothing is.
+    names = frozenset() if text.isupper() else frozenset(map(fold, _CAPITALS.findall(text)))
     for idiom, single in _IDIOMS:
         text = idiom.sub(single, text)
     for word in words(text.replace("'", "").replace("\N{RIGHT SINGLE QUOTATION MARK}", "")):
-        if word not in STOP_WORDS and (len(word) > 1 or not word.isascii() or word.isdigit()):
+        says_much = word not in STOP_WORDS or word in names
+        if says_much and (len(word) > 1 or not word.isascii() or word.isdigit()):
             found.setdefault(stem(word), word)
     return list(found.values())
 
@@ -234,23 +156,6 @@ def hidden_words(text: str) -> str:
     split = (_CAMEL.findall(match[0]) for match in _IDENTIFIER.finditer(text))
     parts = [" ".join(found) for found in split if len(found) > 1]
     return " ".join([*parts, *(" ".join(_pairs(match[0])) for match in _UNSPACED.finditer(text))])
-
-
-def _related() -> dict[str, tuple[str, ...]]:
-    related: dict[str, dict[str, None]] = {}
-    for group in _GROUPS:
-        members = group.split()
-        for member in members:
-            related.setdefault(stem(member), {}).update(dict.fromkeys(other for other in members if other != member))
-    return {key: tuple(others) for key, others in related.items()}
-
-
-_RELATED: Final = _related()
-
-
-def related(word: str) -> tuple[str, ...]:
-    """Return words that a text may use where a question uses `word`."""
-    return _RELATED.get(stem(word), ())
 
 
 def sentences(text: str) -> list[str]:
