@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from .agents.catalog import load_catalog
-from .api import chat, listing, operations, sessions
+from .agents.catalog import Catalog, load_catalog
+from .api import agui, chat, documents, listing, mcp, operations, sessions
 from .api.auth import load_secret
 from .api.middleware import build_middleware
 from .api.problems import exception_handlers
@@ -24,7 +27,10 @@ from .ids import new_id
 from .settings import Settings
 from .storage.sqlite import SqliteStorage
 
+_log = logging.getLogger("sessionstream")
+
 _OPEN_PATIENCE_S: Final = 2.0
+_RELOAD_TIMEOUT_S: Final = 60.0
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -33,7 +39,11 @@ def create_app(settings: Settings) -> Starlette:
     Raises:
         ConfigError: a setting, or the agents file, is wrong.
     """
-    hub = Hub(settings, _storage(settings), load_catalog(settings))
+    catalog = load_catalog(settings)
+    hub = Hub(settings, _storage(settings), catalog)
+
+    def agents_of(origin: str) -> frozenset[str]:
+        return frozenset(entry.name for entry in hub.agents.entries if origin in entry.allowed_origins)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -43,14 +53,40 @@ def create_app(settings: Settings) -> Starlette:
 
     app = Starlette(
         routes=_routes(),
-        middleware=build_middleware(settings, load_secret(settings)),
+        middleware=build_middleware(settings, load_secret(settings), agents_of),
         exception_handlers=exception_handlers,
         lifespan=lifespan,
     )
     # A path is there or it is not: a redirect would name the Host that the client made up.
     app.router.redirect_slashes = False
     app.state.hub = hub
+    app.state.reload = Reloading(hub, catalog)
     return app
+
+
+class Reloading:
+    """Reads the agents, personas and tools anew when it is called; when anything is wrong, all stays as it is."""
+
+    def __init__(self, hub: Hub, catalog: Catalog) -> None:
+        self._hub = hub
+        self._catalog = catalog
+
+    async def __call__(self) -> None:
+        """Let new runs be answered by what the files say now."""
+        read = partial(load_catalog, self._hub.settings, before=self._catalog)
+        try:
+            with anyio.fail_after(_RELOAD_TIMEOUT_S):
+                # In a thread: it reads files and imports other people's modules, and streams must not wait for that.
+                self._catalog = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+        except (ConfigError, TimeoutError) as error:
+            _log.error("the agents stay as they are: %s", error or f"they took more than {_RELOAD_TIMEOUT_S:g} s")
+            return
+        except Exception:  # boundary: what nobody foresaw in files or modules must not take the server down
+            _log.exception("the agents stay as they are")
+            return
+        self._hub.replace_agents(self._catalog)
+        names = ", ".join(entry.name for entry in self._catalog.entries)
+        _log.info("the agents were read anew: %s", names)
 
 
 async def _opened(hub: Hub) -> None:
@@ -104,6 +140,7 @@ def _routes() -> list[Route | Mount]:
         Route("/api/sessions", sessions.index),
         Route("/api/interrupt", chat.interrupt, methods=["POST"]),
         Route("/api/system", chat.system, methods=["POST"]),
+        Route("/api/tool-result", chat.tool_result, methods=["POST"]),
         Route("/api/state", chat.state),
         Route("/", operations.page),
         Route("/favicon.ico", operations.favicon),
@@ -120,7 +157,12 @@ def _routes() -> list[Route | Mount]:
         Route(f"{one}/queue", sessions.queue),
         Route(f"{one}/queue/{{message_id}}", sessions.edit_queued, methods=["PATCH"]),
         Route(f"{one}/queue/{{message_id}}", sessions.remove_queued, methods=["DELETE"]),
+        Route("/api/documents", documents.index),
+        Route("/api/documents", documents.upload, methods=["POST"]),
+        Route("/api/documents/{name:path}", documents.remove, methods=["DELETE"]),
+        Route("/api/mcp-command", mcp.mcp_command, methods=["POST"]),
         Route("/api/stats", operations.stats),
         Route("/api/agents", operations.agents),
+        Route("/api/agents/{agent}/run", agui.run, methods=["POST"]),
         Mount("/static", operations.StaticModules(directory=operations.static_folder())),
     ]

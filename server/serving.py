@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
@@ -29,12 +29,22 @@ _FORCED_EXIT_CODE: Final = 128 + signal.SIGTERM
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, which says goodbye first: lifespan shutdown comes after all streams have ended, too late for that."""
+    """uvicorn's, which says goodbye first: lifespan shutdown comes after all streams have ended, too late for that.
 
-    def __init__(self, config: uvicorn.Config, hub: Hub, on_started: Callable[[], None] | None = None) -> None:
+    With `reload` it is called for each SIGHUP, one at a time, for as long as requests are served.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        hub: Hub,
+        on_started: Callable[[], None] | None = None,
+        reload: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         super().__init__(config)
         self._hub = hub
         self._on_started = on_started
+        self._reload = reload
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then keep what lives as long as the process out of every garbage collection."""
@@ -46,6 +56,19 @@ class Server(uvicorn.Server):
         gc.set_threshold(40_000, 10, 10)
         if self._on_started is not None and self.started:
             self._on_started()
+
+    async def main_loop(self) -> None:
+        """Serve until told to stop."""
+        async with anyio.create_task_group() as tasks:
+            if self._reload is not None:
+                tasks.start_soon(self._hear, self._reload)
+            await super().main_loop()
+            tasks.cancel_scope.cancel()
+
+    async def _hear(self, reload: Callable[[], Awaitable[None]]) -> None:
+        with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+            async for _ in signals:
+                await reload()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let runs and streams end, then close."""
@@ -93,7 +116,9 @@ def serve(
         timeout_graceful_shutdown=_GRACE_S,
         lifespan="on",
     )
-    server = Server(config, app.state.hub, on_started)
+    # One of several workers is replaced instead, by its parent; from a terminal that is closed it means the end.
+    hears = listener is None and hasattr(signal, "SIGHUP") and not (sys.stdin and sys.stdin.isatty())
+    server = Server(config, app.state.hub, on_started, app.state.reload if hears else None)
     server.run(None if listener is None else [listener])
     if not server.started:
         sys.exit(3)
@@ -108,4 +133,5 @@ def configure_logging(settings: Settings) -> None:
         stream=sys.stderr,
     )
     logging.getLogger("sse_starlette").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "httpx2", "mcp"):  # they log every request, with ids of sessions
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from .errors import ConfigError
 
+_ORIGIN: Final = re.compile(r"(https?)://([^/\s,@]+)")
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
 
@@ -26,6 +28,7 @@ class _Form(NamedTuple):
 
 _SECRET: Final = _Form(re.compile(r"(?s).*"), "be text")
 _REDIS_URL: Final = _Form(re.compile(r"(|(rediss?|unix)://\S+)"), "begin with redis://, rediss:// or unix://")
+_HTTP_URL: Final = _Form(re.compile(r"(|https?://\S+)"), "begin with http:// or https://")
 # No braces: they would decide which server of a Redis Cluster holds a key.
 _PREFIX: Final = _Form(re.compile(r"[A-Za-z0-9._-]{1,64}"), "be 1 to 64 letters, digits, or . _ -")
 
@@ -53,6 +56,28 @@ class Settings:
     data: str = _setting("data", "folder", "the database and the cookie key live here")
     agents: str = _setting("", "TOML file", "empty: the documents agent alone")
     documents: str = _setting("", "folder", "empty: this project's own README and docs")
+    model: str = _setting(
+        "", "provider:name", "`openai:NAME`, `anthropic:NAME`, …: a model answers by default; needs the extra `model`"
+    )
+    model_base_url: str = _setting(
+        "",
+        "URL",
+        "where another server speaks the provider's protocol: Ollama, vLLM, llama.cpp, gateways",
+        form=_HTTP_URL,
+    )
+    model_api_key: str = _setting("", "text", "empty: the provider's own variable, `OPENAI_API_KEY` say", form=_SECRET)
+    model_timeout_seconds: float = _setting(
+        120.0, "seconds", "a model that says nothing for this long is given up", minimum=0.1
+    )
+    context_tokens: int = _setting(
+        32_000, "tokens", "the oldest turns are left out beyond this; what today's models take at least", minimum=256
+    )
+    personas: str = _setting("", "folder", "Markdown files that add to the personas that come with the server")
+    mcp: str = _setting("", "JSON file", "`mcpServers`: tools for models; needs the extra `mcp`")
+    mcp_timeout_seconds: float = _setting(60.0, "seconds", "a tool that takes longer has failed", minimum=0.1)
+    mcp_commands: str = _setting(
+        "admins", "who", "may call tools directly; with `AUTH=local` everybody does", ("admins", "everyone")
+    )
     no_docs: bool = _setting(False, "switch", "start without indexing documents")
     allow_anyone: bool = _setting(False, "switch", "let `AUTH=local` listen beyond loopback, for trusted networks")
     log_level: str = _setting(
@@ -104,6 +129,9 @@ class Settings:
     )
 
     session_timeout_minutes: float = _setting(60.0, "minutes, 0 never", "an hour of silence ends a conversation")
+    approval_timeout_minutes: float = _setting(
+        1440.0, "minutes, 0 never", "a person asked in the evening answers the next day; a session waits that long"
+    )
     cleanup_interval_seconds: float = _setting(
         60.0, "seconds", "expiry and log collapse lag by this much", minimum=0.05
     )
@@ -186,6 +214,15 @@ def _parsed(name: str, raw: Any, kind: type) -> Any:
 def split_list(text: str) -> tuple[str, ...]:
     """Return the comma-separated parts of a setting, without empty ones."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def canonical_origin(text: str) -> str | None:
+    """Return an origin as browsers spell it, None when it is none: `https://Example.org:443/` is one."""
+    origin = text.lower().removesuffix("/")
+    match = _ORIGIN.fullmatch(origin)
+    if match is None or "*" in origin:
+        return None
+    return origin.removesuffix(_DEFAULT_PORTS[match[1]])
 
 
 def settings_table() -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import anyio
 import pytest
 
 from scripts.blackbox.process import Server
@@ -38,7 +38,7 @@ def test_error_table_lists_every_code() -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Start the server as the README does: with the embedded default."""
     one = Server(tmp_path_factory.mktemp("readme"), scripted=False)
-    anyio.run(_started, one)
+    asyncio.run(_started(one))
     yield one
     one.kill_now()
 

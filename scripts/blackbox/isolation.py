@@ -92,6 +92,9 @@ PROBES: Final = (
     Probe("GET", "/api/sessions", {"q": "{session}"}),
     Probe("GET", "/api/sessions", {"cursor": "{page}"}),
     Probe("GET", "/api/sessions/stream", {"session_id": "{session}"}, streams=True),
+    Probe("GET", "/api/documents", {"q": "{word}"}),
+    Probe("POST", "/api/documents", body={"name": "{session}.md", "content": "hello"}),
+    Probe("DELETE", "/api/documents/{session}.md"),
     Probe("GET", "/api/stats", {"session_id": "{session}"}),
     Probe("GET", "/api/agents", {"session_id": "{session}"}),
 )

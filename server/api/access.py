@@ -14,9 +14,9 @@ from starlette.requests import Request
 
 from ..core.dialogue import Creation
 from ..core.hub import Hub
-from ..core.ports import SessionKey
+from ..core.ports import SessionKey, SessionRecord
 from ..core.reading import reading
-from ..errors import Invalid, NotFound
+from ..errors import Forbidden, Invalid, NotFound
 from ..ids import is_client_id
 from .auth import Principal, principal_of
 
@@ -31,6 +31,13 @@ def hub_of(request: Request) -> Hub:
 
 async def key_of(request: Request, session_id: str) -> SessionKey:
     """Return the key that the caller means by an id."""
+    key = await _owned_key(request, session_id)
+    if allowed_agents(request) is not None:
+        await _check_agent_of(request, key)
+    return key
+
+
+async def _owned_key(request: Request, session_id: str) -> SessionKey:
     principal, hub = principal_of(request), hub_of(request)
     own = SessionKey(principal.user_id, session_id)
     if not principal.is_admin or own in hub.sessions or not hub.is_open or hub.storage.is_unused(own):
@@ -40,6 +47,20 @@ async def key_of(request: Request, session_id: str) -> SessionKey:
     if principal.user_id in owners or len(owners) != 1:
         return own
     return SessionKey(owners[0], session_id)
+
+
+async def _check_agent_of(request: Request, key: SessionKey) -> None:
+    """Raise Forbidden when the page may not talk to the agent of this session; one that is not there has none."""
+    hub = hub_of(request)
+    hub.require_open()
+    session = hub.sessions.get(key)
+    if session is not None and session.is_loaded and session.ended is None:
+        check_allowed(request, session.record.agent)
+        return
+    with reading(hub.settings.storage_timeout_seconds):
+        found = await hub.storage.load(key)
+    if isinstance(found, SessionRecord):
+        check_allowed(request, found.agent)
 
 
 async def path_key(request: Request) -> SessionKey:
@@ -55,10 +76,15 @@ def creation_of(request: Request, *, agent: str | None = None, persona: str | No
 
     Raises:
         Invalid: there is no such agent.
+        Forbidden: the page that asks may not talk to it.
     """
-    hub = hub_of(request)
+    hub, allowed = hub_of(request), allowed_agents(request)
+    if agent is None and allowed is not None and hub.agents.default not in allowed:
+        agent = next((entry.name for entry in hub.agents.entries if entry.name in allowed), None)
+    agent = check_agent(hub, agent) or hub.agents.default
+    check_allowed(request, agent)
     return Creation(
-        agent=check_agent(hub, agent) or hub.agents.default,
+        agent=agent,
         persona=persona,
         website_domain=_site_of(request),
         ip_address=request.client.host if request.client else None,
@@ -84,4 +110,27 @@ def check_agent(hub: Hub, agent: str | None) -> str | None:
     return agent
 
 
-__all__ = ["Principal", "check_agent", "creation_of", "hub_of", "key_of", "path_key", "principal_of"]
+def allowed_agents(request: Request) -> frozenset[str] | None:
+    """Return the agents that the page which asks may talk to; None for all: ours, or one of `ALLOWED_ORIGINS`."""
+    allowed: frozenset[str] | None = request.scope.get("state", {}).get("agents")
+    return allowed
+
+
+def check_allowed(request: Request, agent: str) -> None:
+    """Raise Forbidden when the page that asks may not talk to this agent."""
+    allowed = allowed_agents(request)
+    if allowed is not None and agent not in allowed:
+        raise Forbidden("the Origin is that of a page which may not talk to this agent", code="origin_refused")
+
+
+__all__ = [
+    "Principal",
+    "allowed_agents",
+    "check_agent",
+    "check_allowed",
+    "creation_of",
+    "hub_of",
+    "key_of",
+    "path_key",
+    "principal_of",
+]

@@ -27,14 +27,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import BadRequest, ConfigError, Forbidden, SessionstreamError, TooLarge
 from ..ids import is_client_id, new_id
-from ..settings import Settings, split_list
+from ..settings import Settings, canonical_origin, split_list
 from .auth import COOKIE, TrustedPeers, is_loopback_host, make_backend
 from .problems import answer, log_fault
 
 BODY: Final = "sessionstream.body"
 """Name of the ASGI extension by which our own server says that the whole body is here: then nothing is waited for."""
 STREAM_PATH: Final = "/api/chat/stream"
-IMPORT_PATH: Final = "/api/sessions/import"
+IMPORT_PATHS: Final = re.compile(r"/api/(sessions/import|documents|agents/[^/]+/run)")
+"""Where whole sessions and files come in: `MAX_IMPORT_BYTES` counts, not `MAX_BODY_BYTES`. A client that asks for a run
+sends all that it has of the conversation each time."""
 COOKIE_MAX_AGE_S: Final = 365 * 24 * 3600
 PREFLIGHT_MAX_AGE_S: Final = 600
 """Ten minutes: what Chromium and Firefox keep anyhow, and short enough to change the allow-list."""
@@ -45,10 +47,16 @@ CSP: Final = (
 
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+# What a page may reach that only some agents allow: these, and single sessions, which are theirs or refused (`access`).
+_AGENTS_PATH: Final = re.compile(
+    r"/api/(chat(/stream)?|interrupt|system|tool-result|state|agents(/.*)?|sessions(/(?!stream$|import$).+)?)"
+)
 _ORIGIN: Final = re.compile(r"(https?)://([^/\s,@]+)")
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 Headers = list[tuple[bytes, bytes]]
+AgentsOf = Callable[[str], frozenset[str]]
+"""The agents that an origin may talk to, though it is none of `ALLOWED_ORIGINS`."""
 
 
 def header_values(scope: Scope, name: bytes) -> list[str]:
@@ -137,12 +145,16 @@ class OriginMiddleware:
 
     Ours is an Origin whose scheme, host and port are those that the request was sent to; what a trusted proxy says
     (`X-Forwarded-Proto`, `X-Forwarded-Host`) counts, and where it says no scheme, the host alone is compared.
+    An origin that only some agents allow gets no further than to these: `scope["state"]["agents"]` names them.
     """
 
-    def __init__(self, app: ASGIApp, allowed_origins: tuple[str, ...], trusted: TrustedPeers) -> None:
+    def __init__(
+        self, app: ASGIApp, allowed_origins: tuple[str, ...], trusted: TrustedPeers, agents_of: AgentsOf
+    ) -> None:
         self.app = app
         self._allowed = frozenset(_allowed_origin(text) for text in allowed_origins)
         self._trusted = trusted
+        self._agents_of = agents_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, answer a preflight, or pass on with the headers of CORS."""
@@ -150,7 +162,7 @@ class OriginMiddleware:
             await self.app(scope, receive, send)
             return
         origins = header_values(scope, b"origin")
-        is_allowed = len(origins) == 1 and origins[0] in self._allowed
+        is_allowed = len(origins) == 1 and (origins[0] in self._allowed or self._is_for_agents(scope, origins))
         added = _cors_headers(origins[0]) if is_allowed else []
         if is_allowed or scope["path"].startswith("/api/"):
             added.append((b"vary", b"Origin"))
@@ -168,6 +180,13 @@ class OriginMiddleware:
             refusal = Forbidden("the Origin is neither ours nor one of ALLOWED_ORIGINS", code="origin_refused")
             app = answer(scope, refusal)
         await app(scope, receive, send)
+
+    def _is_for_agents(self, scope: Scope, origins: list[str]) -> bool:
+        agents = self._agents_of(origins[0])
+        if not agents or not _AGENTS_PATH.fullmatch(scope["path"]) or self._is_ours(scope, origins):
+            return False
+        scope.setdefault("state", {})["agents"] = agents
+        return True
 
     def _is_ours(self, scope: Scope, origins: list[str]) -> bool:
         match = _ORIGIN.fullmatch(origins[0].lower())
@@ -188,12 +207,10 @@ def _forwarded_scheme(scope: Scope) -> str | None:
 
 
 def _allowed_origin(text: str) -> str:
-    origin = text.lower().removesuffix("/")
-    match = _ORIGIN.fullmatch(origin)
-    if match is None or "*" in origin:
+    origin = canonical_origin(text)
+    if origin is None:
         raise ConfigError(f"ALLOWED_ORIGINS must hold origins such as https://example.org, not {text!r}")
-    # Browsers never spell a default port.
-    return origin.removesuffix(_DEFAULT_PORTS[match[1]])
+    return origin
 
 
 def _cors_headers(origin: str) -> Headers:
@@ -270,7 +287,7 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        is_import = scope["path"] == IMPORT_PATH
+        is_import = IMPORT_PATHS.fullmatch(scope["path"]) is not None
         limit = self._max_import_bytes if is_import else self._max_bytes
         for length in header_values(scope, b"content-length"):
             if not (length.isascii() and length.isdigit()):
@@ -354,7 +371,11 @@ class VisitorMiddleware:
         return scheme == "https" or not (hosts and is_loopback_host(hosts[0]))
 
 
-def build_middleware(settings: Settings, secret: bytes) -> list[Middleware]:
+def _of_no_agent(origin: str) -> frozenset[str]:
+    return frozenset()
+
+
+def build_middleware(settings: Settings, secret: bytes, agents_of: AgentsOf = _of_no_agent) -> list[Middleware]:
     """Return the middleware of the app, outermost first.
 
     Raises:
@@ -366,7 +387,7 @@ def build_middleware(settings: Settings, secret: bytes) -> list[Middleware]:
     stack = [
         Middleware(RequestIdMiddleware),
         Middleware(SecurityHeadersMiddleware),
-        Middleware(OriginMiddleware, split_list(settings.allowed_origins), trusted),
+        Middleware(OriginMiddleware, split_list(settings.allowed_origins), trusted, agents_of),
         Middleware(FaultMiddleware),
         Middleware(BodyLimitMiddleware, settings),
         Middleware(AuthenticationMiddleware, backend=make_backend(settings, secret)),

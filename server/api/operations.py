@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from ..core.ports import AgentEntry
 from ..core.reading import reading
-from .access import hub_of
+from .access import allowed_agents, hub_of
 from .answers import json_answer
 from .auth import principal_of
 
@@ -49,16 +50,13 @@ async def health(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """GET /health/ready: each part by name; 503 while one is down or the server drains."""
+    """GET /health/ready: each part by name; 503 while one that is required is down, or the server drains."""
     hub = hub_of(request)
     parts: dict[str, Any] = {"storage": await hub.storage_health()}
-    for entry in hub.agents.entries:
-        if entry.service is not None:
-            has_failed = entry.name in hub.failed_services
-            parts[f"agent:{entry.name}"] = {"status": "down"} if has_failed else entry.service.health()
+    parts |= hub.services.health()
     if hub.is_draining:
         parts["server"] = {"status": "draining"}
-    is_ready = all(part["status"] not in ("down", "draining") for part in parts.values())
+    is_ready = all(part["status"] not in ("down", "draining") for part in parts.values() if part.get("required", True))
     return json_answer({"status": "ok" if is_ready else "unavailable", "parts": parts}, status=200 if is_ready else 503)
 
 
@@ -76,17 +74,23 @@ async def stats(request: Request) -> Response:
 
 
 async def agents(request: Request) -> Response:
-    """GET /api/agents."""
+    """GET /api/agents: who can answer, as whom, and what they can do."""
     principal_of(request)
-    hub = hub_of(request)
-    listed = [
-        {
-            "name": entry.name,
-            "kind": entry.kind,
-            "description": entry.description,
-            "default": entry.name == hub.agents.default,
-            "capabilities": dict(entry.capabilities),
-        }
-        for entry in hub.agents.entries
-    ]
-    return json_answer({"agents": listed, "default": hub.agents.default, "personas": []})
+    catalog, allowed = hub_of(request).agents, allowed_agents(request)
+    listed = [_shown(entry, catalog.default) for entry in catalog.entries if allowed is None or entry.name in allowed]
+    return json_answer({"agents": listed, "default": catalog.default, "personas": list(catalog.personas)})
+
+
+def _shown(entry: AgentEntry, default: str) -> dict[str, Any]:
+    capabilities = dict(entry.capabilities)
+    if "tools" in capabilities:
+        capabilities["tools"] = {**capabilities["tools"], "items": list(entry.tools())}
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "description": entry.description,
+        "default": entry.name == default,
+        "persona": entry.persona,
+        "personas": None if entry.personas is None else list(entry.personas),
+        "capabilities": capabilities,
+    }

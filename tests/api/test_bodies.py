@@ -98,6 +98,7 @@ def test_small_bodies_arrive() -> None:
     assert parse(InterruptBody, {"session_id": "s", "run_id": "r"}) == InterruptBody(session_id="s", run_id="r")
     assert parse(SystemBody, {"message": "m", "respond": True}) == SystemBody(message="m", respond=True)
     assert parse(ToolResultBody, {"session_id": "s", "tool_call_id": "c", "content": ""}).content == ""
+    assert parse(ToolResultBody, {"session_id": "s", "tool_call_id": "c", "content": {"a": 1}}).content == {"a": 1}
     assert parse(PatchQueueBody, {"position": 0}) == PatchQueueBody(position=0)
 
 
@@ -134,7 +135,7 @@ def test_small_bodies_arrive() -> None:
         (ChatBody, {"message": "hi", "options": {"a": "x" * (16 << 10)}}, "options"),
         (ChatBody, {"message": "hi", "options": {"1": {"2": {"3": {"4": {"5": {"6": {"7": {"8": {}}}}}}}}}}, "options"),
         (InterruptBody, {"run_id": "r"}, "session_id"),
-        (ToolResultBody, {"session_id": "s", "tool_call_id": "c", "content": {}}, "content"),
+        (ToolResultBody, {"session_id": "s", "tool_call_id": "c"}, "content"),
         (NewSessionBody, {"title": "\t"}, "title"),
         (NewSessionBody, {"title": "x" * 201}, "title"),
         (NewSessionBody, {"title": "a\nb"}, "title"),

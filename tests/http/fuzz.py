@@ -100,6 +100,7 @@ ROUTES: Final = (
     ("DELETE", "/api/sessions/{id}/queue/{id}"),
     ("GET", "/api/stats"),
     ("GET", "/api/agents"),
+    ("POST", "/api/agents/scripted/run"),
     ("GET", "/health"),
     ("GET", "/health/ready"),
     ("GET", "/"),
@@ -117,6 +118,7 @@ _RIGHT: Final[dict[str, dict[str, Any]]] = {
     "/interrupt": {"session_id": "s"},
     "/import": {"version": 1, "session": {}, "messages": []},
     "/queue": {"position": 0},
+    "/run": {"threadId": "s", "runId": "r", "messages": [{"id": "m", "role": "user", "content": "hello"}]},
 }
 
 

@@ -69,11 +69,23 @@ async def totals(app: Starlette) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("version", ["2.3", "2.4"])
-@pytest.mark.parametrize("path", ["/api/chat", "/api/chat/stream?session_id=s", "/api/sessions/stream"])
-async def test_a_client_that_goes_ends_its_stream_and_not_the_run(app: Starlette, version: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/chat"),
+        ("POST", "/api/agents/scripted/run"),
+        ("GET", "/api/chat/stream?session_id=s"),
+        ("GET", "/api/sessions/stream"),
+    ],
+)
+async def test_a_client_that_goes_ends_its_stream_and_not_the_run(
+    app: Starlette, version: str, method: str, path: str
+) -> None:
     body = orjson.dumps({"message": RUNNING, "session_id": "s"})
+    if path.endswith("/run"):
+        question = {"id": "m", "role": "user", "content": RUNNING}
+        body = orjson.dumps({"threadId": "s", "runId": "r", "messages": [question]})
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-    method = "POST" if path == "/api/chat" else "GET"
     if method == "GET":
         await request(app, "POST", "/api/chat", headers={"Content-Type": "application/json"}, body=body)
     peer = Peer(body, version)

@@ -30,7 +30,12 @@ def test_every_route_that_takes_an_id_is_probed(tmp_path: Path) -> None:
         if isinstance(route, Route) and route.path.startswith("/api/")
         for method in (route.methods or set()) - {"HEAD"}
     }
-    names = {"{session}": "{session_id}", "{message}": "{message_id}"}
+    names = {
+        "{session}.md": "{name:path}",
+        "{session}": "{session_id}",
+        "{message}": "{message_id}",
+        "scripted": "{agent}",
+    }
     probed = set()
     for probe in PROBES:
         path = probe.path

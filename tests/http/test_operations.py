@@ -22,7 +22,8 @@ async def test_agents_are_named_with_what_they_can_do(user: Caller) -> None:
     assert set(body) == {"agents", "default", "personas"}
     assert body["default"] == "scripted"
     assert set(by_name) == {"scripted", "mirror", "broken"}
-    assert set(by_name["mirror"]) == {"name", "kind", "description", "default", "capabilities"}
+    fields = {"name", "kind", "description", "default", "persona", "personas", "capabilities"}
+    assert set(by_name["mirror"]) == fields
     assert [agent["name"] for agent in body["agents"] if agent["default"]] == ["scripted"]
     assert by_name["mirror"]["capabilities"]["transport"] == {"streaming": True, "resumable": True}
 
