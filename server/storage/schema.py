@@ -1,4 +1,4 @@
-"""The SQLite schema, as numbered migrations: each runs once, in one transaction, and is never edited later."""
+"""The SQLite schema, as numbered migrations: each runs once, all that are missing in one transaction, and none is ever edited later."""
 
 from __future__ import annotations
 
@@ -149,5 +149,8 @@ def migrate(connection: sqlite3.Connection) -> None:
         raise ValueError(
             f"the database has schema {version}, this program knows {len(MIGRATIONS)}: use a newer version"
         )
-    for number, script in enumerate(MIGRATIONS[version:], version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+    missing = MIGRATIONS[version:]
+    if missing:
+        # All in one transaction: whoever reads beside finds no schema, or the whole of it.
+        script = ";".join([*missing, f"PRAGMA user_version = {len(MIGRATIONS)}"])
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; COMMIT;")

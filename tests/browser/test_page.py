@@ -420,6 +420,7 @@ async def test_hidden_tab_gives_up_its_stream_to_another_and_catches_up_when_see
     )
     other = await tab.open_another()
     await expect(tab.status).to_have_text("")
+    await expect(other.answers).to_have_count(1)
     await other.send_and_wait("second")
     await expect(tab.answers).to_have_count(1)
     await tab.page.evaluate("() => { delete document.hidden; document.dispatchEvent(new Event('visibilitychange')); }")

@@ -6,13 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from server.core.ports import SessionKey, SessionRecord
-from server.storage.schema import MIGRATIONS
+from server.storage.schema import MIGRATIONS, migrate
 from server.storage.sqlite import FILE_NAME, SqliteStorage
-
-pytestmark = pytest.mark.anyio
 
 
 async def test_sessions_from_before_questions_ask_nothing(tmp_path: Path) -> None:
@@ -33,3 +29,15 @@ async def test_sessions_from_before_questions_ask_nothing(tmp_path: Path) -> Non
     assert isinstance(found, SessionRecord)
     assert (found.seq, found.pending) == (3, {})
     assert ([one.session_id for one in overdue], [one.session_id for one in idle]) == ([], ["s"])
+
+
+def test_a_new_database_has_the_whole_schema_or_none() -> None:
+    """Whoever opens it while it is made must not find half of the tables' columns."""
+    statements: list[str] = []
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.set_trace_callback(statements.append)
+        migrate(connection)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+
+    assert version == len(MIGRATIONS) > 1
+    assert (statements.count("BEGIN IMMEDIATE"), statements.count("COMMIT")) == (1, 1)
