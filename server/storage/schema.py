@@ -1,4 +1,4 @@
-"""The SQLite schema, as numbered migrations: each runs once, all that are missing in one transaction, and none is ever edited later."""
+"""The SQLite schema, as numbered migrations: what is missing runs once, in one transaction; none is ever edited."""
 
 from __future__ import annotations
 
