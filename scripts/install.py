@@ -2,7 +2,8 @@
 
     server   .venv with what constraints.txt pins
     agents   the same, with constraints-agents.txt: models and their tools
-    check    the same, with constraints-dev.txt, and node
+    chat     what constraints.txt and constraints-chat.txt pin: the terminal client
+    check    all of these, with constraints-dev.txt, and node
     test     the same, with redis-server, nginx and chromium, and the npm packages of tests/*/package-lock.json
 
 What stands already is left alone: a copy of the pins, kept beside what they installed, says so. Packages are taken by
@@ -28,15 +29,18 @@ VENV_PYTHON: Final = VENV / "bin" / "python"
 # Of .venv's interpreter this is the one it was made with, which may have a pip where .venv has none.
 BASE_PYTHON: Final[str] = getattr(sys, "_base_executable", sys.executable)
 
+ALL_PINS: Final = ("constraints.txt", "constraints-agents.txt", "constraints-chat.txt", "constraints-dev.txt")
 PINS: Final = {
     "server": ("constraints.txt",),
     "agents": ("constraints.txt", "constraints-agents.txt"),
-    "check": ("constraints.txt", "constraints-agents.txt", "constraints-dev.txt"),
-    "test": ("constraints.txt", "constraints-agents.txt", "constraints-dev.txt"),
+    "chat": ("constraints.txt", "constraints-chat.txt"),
+    "check": ALL_PINS,
+    "test": ALL_PINS,
 }
 PROGRAMS: Final[dict[str, dict[str, str]]] = {
     "server": {},
     "agents": {},
+    "chat": {},
     "check": {"node": "nodejs"},
     "test": {
         "node": "nodejs",
