@@ -14,6 +14,7 @@ from ..core.reading import reading
 from .access import allowed_agents, hub_of
 from .answers import json_answer
 from .auth import principal_of
+from .query import query_choice
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 
@@ -60,9 +61,15 @@ async def ready(request: Request) -> Response:
     return json_answer({"status": "ok" if is_ready else "unavailable", "parts": parts}, status=200 if is_ready else 503)
 
 
+async def stats_page(request: Request) -> Response:
+    """GET /stats: the figures, drawn."""
+    return FileResponse(static_folder() / "stats.html", headers={"Cache-Control": "no-cache"})
+
+
 async def stats(request: Request) -> Response:
-    """GET /api/stats: totals for the caller; for everybody if he is an admin."""
+    """GET /api/stats: totals for the caller; for everybody if he is an admin; `series` adds this node's last day."""
     hub, principal = hub_of(request), principal_of(request)
+    has_series = query_choice(request, "series", ("true", "false"), "false") == "true"
     hub.require_open()
     user_id = None if principal.is_admin else principal.user_id
     with reading(hub.settings.storage_timeout_seconds):
@@ -70,6 +77,8 @@ async def stats(request: Request) -> Response:
     totals["active_runs"] = hub.user_runs.total() if user_id is None else hub.user_runs[user_id]
     open_streams = hub.streams.by_user
     totals["open_streams"] = open_streams.total() if user_id is None else open_streams[user_id]
+    if has_series:
+        totals["series"] = hub.figures.report(user_id)
     return json_answer({"user_id": principal.user_id, "scope": "all" if user_id is None else "user", **totals})
 
 

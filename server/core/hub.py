@@ -26,6 +26,7 @@ from ..settings import Settings
 from .alone import Alone
 from .catalog import Agents
 from .dialogue import Creation, EndReason
+from .figures import Figures
 from .journal import Journal
 from .nodes import Nodes
 from .offers import gone
@@ -66,6 +67,7 @@ class Hub:
         self.streams = Streams(settings.max_streams_per_user)
         self.user_runs: Counter[str] = Counter()
         self.watchers = Watchers()
+        self.figures = Figures()
         self.beat_s = min(_BEAT_S, settings.heartbeat_seconds / 4)
         """How often streams are looked at: what is due within that time is done now."""
         self.is_open = False
@@ -160,6 +162,7 @@ class Hub:
         while True:
             await anyio.sleep(self.beat_s)
             self.streams.beat(time.monotonic())
+            self.figures.beat()
 
     async def _keep(self) -> None:
         """One timer for what asks the storage, which may take its time."""
@@ -211,6 +214,7 @@ class Hub:
             await self._refresh(session)
         if is_new:
             self.total += 1
+            self.figures.news.append(("created", session.key.user_id, None))
             self.changed(session)
         return is_new
 
@@ -238,6 +242,7 @@ class Hub:
         has_ended = await session.end(reason, idle_since=idle_since)
         if has_ended:
             self.total -= 1
+            self.figures.news.append((reason, session.key.user_id, None))
             self._places.ended(session.key.user_id)
             self.upkeep.has_garbage = True
             self.changed(session)
@@ -301,6 +306,7 @@ class Hub:
             self._release_run(session)
         else:
             self._runs.add(run)
+            self.figures.runs[run] = session.key.user_id
             self._tasks.start_soon(self._drive, session, run)
 
     async def _drive(self, session: Resident, run: Run) -> None:
@@ -321,6 +327,7 @@ class Hub:
             await run.drive(history)
         finally:
             self._runs.discard(run)
+            self.figures.news.append(("ended", session.key.user_id, run))
             self._release_run(session)
 
     def _release_run(self, session: Resident) -> None:

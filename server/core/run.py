@@ -178,10 +178,9 @@ class Run(RunLife):
         """Fit a new call or message into what is open: text that the agent only yielded ends here."""
         if event["type"] == "TEXT_MESSAGE_START":
             self._end_text()
-            event["metadata"] = {
-                **event.get("metadata", {}),
-                **events.message_metadata(self.run_id, time.time()),
-            }
+            now = time.time()
+            self.first_text_at = self.first_text_at or now
+            event["metadata"] = {**event.get("metadata", {}), **events.message_metadata(self.run_id, now)}
             self._marks[event["messageId"]] = event["metadata"]
         elif "parentMessageId" not in event and self._text_id is not None:
             event["parentMessageId"] = self._text_id
@@ -203,8 +202,8 @@ class Run(RunLife):
             await self._pause()
 
     def _is_pause_due(self) -> bool:
-        self._pieces += 1
-        return not self._pieces % _PIECES_PER_TURN or self._log.pending_bytes >= self._limits.pending_bytes
+        self.pieces += 1
+        return not self.pieces % _PIECES_PER_TURN or self._log.pending_bytes >= self._limits.pending_bytes
 
     async def _pause(self) -> None:
         if self._log.pending_bytes >= self._limits.pending_bytes:
@@ -225,8 +224,9 @@ class Run(RunLife):
         self._log.append(Entry([events.state_delta(operations)], change={"artifacts": artifacts}, required=True))
 
     def _begin_text(self) -> None:
-        self._text_id = new_id()
-        start = events.text_start(self._text_id, "assistant", self.run_id, time.time())
+        self._text_id, now = new_id(), time.time()
+        self.first_text_at = self.first_text_at or now
+        start = events.text_start(self._text_id, "assistant", self.run_id, now)
         self._marks[self._text_id] = start["metadata"]
         self._grammar.check({"type": "TEXT_MESSAGE_START", "messageId": self._text_id, "role": "assistant"})
         self._log.append_event(start)

@@ -79,7 +79,10 @@ class RunLife:
         """Open message → the metadata it began with."""
         self._mender = Mender()
         self._size = 0
-        self._pieces = 0
+        self.pieces = 0
+        """How many pieces of its agent were appended: about the tokens."""
+        self.first_text_at: float | None = None
+        """When the agent said its first word."""
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
 

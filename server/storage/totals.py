@@ -9,6 +9,8 @@ from typing import Any, Final
 
 _HOUR_S: Final = 3600
 _DAY_S: Final = 86_400
+MOST_NAMED: Final = 100
+"""Agents or sites: what is named beyond is no chart any more."""
 
 
 def totals(connection: sqlite3.Connection, user_id: str | None) -> dict[str, Any]:
@@ -42,7 +44,20 @@ def totals(connection: sqlite3.Connection, user_id: str | None) -> dict[str, Any
         "average_duration_seconds": round((live[3] + ended[3]) / known, 3) if known else 0,
         "created": _rates(connection, user_id, now, "started_at", ("sessions", "ended_sessions")),
         "expired": _rates(connection, user_id, now, "ended_at", ("ended_sessions",), "status = 'expired'"),
+        "by_agent": _shares(connection, user_id, "agent"),
+        "by_site": _shares(connection, user_id, "website_domain"),
     }
+
+
+def _shares(connection: sqlite3.Connection, user_id: str | None, column: str) -> dict[str, int]:
+    """Return how many live sessions there are of each value that is not null, most first."""
+    who, values = ("AND user_id = ?", (user_id,)) if user_id is not None else ("", ())
+    rows = connection.execute(
+        f"SELECT {column}, count(*) FROM sessions WHERE {column} IS NOT NULL {who} "
+        f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MOST_NAMED}",
+        values,
+    )
+    return dict(rows.fetchall())
 
 
 def _rates(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -112,7 +113,31 @@ async def test_totals_count_live_and_ended_sessions(storage: Storage) -> None:
         "average_duration_seconds": 20.0,
         "created": never,
         "expired": never,
+        "by_agent": {"echo": 1},
+        "by_site": {},
     }
     everybody = await storage.stats(None)
     assert everybody["sessions"] == {"active": 2, "ended": 1, "total": 3, "by_user": {"ann": 1, "bob": 1}}
     assert (await storage.stats("eve"))["average_duration_seconds"] == 0
+
+
+async def test_totals_name_agents_and_sites_of_live_sessions(storage: Storage) -> None:
+    one = record_of(1, website_domain="a.test")
+    two = record_of(2, website_domain="b.test", agent="model")
+    three = record_of(3, website_domain="b.test")
+    bobs = record_of(4, user_id="bob", agent="model")
+    await write(storage, *map(SaveSession, (one, two, three, bobs)))
+
+    anns, everybody = await storage.stats("ann"), await storage.stats(None)
+    assert list(anns["by_agent"].items()) == [("echo", 2), ("model", 1)]
+    assert list(anns["by_site"].items()) == [("b.test", 2), ("a.test", 1)]
+    assert everybody["by_agent"] == {"echo": 2, "model": 2}
+
+    await write(storage, SaveSession(replace(three, agent="other")))
+    await write(storage, EndSession(one, Tombstone("deleted", 140.0)))
+    await write(storage, EndSession(bobs, Tombstone("expired", 140.0)))
+
+    anns, everybody = await storage.stats("ann"), await storage.stats(None)
+    assert anns["by_agent"] == everybody["by_agent"] == {"model": 1, "other": 1}
+    assert anns["by_site"] == everybody["by_site"] == {"b.test": 2}
+    assert (await storage.stats("bob"))["by_agent"] == {}

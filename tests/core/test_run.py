@@ -199,7 +199,7 @@ async def test_usage_is_sent_and_stored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "usage", [{"model": object()}, {"inputTokens": 1 << 80}, "many", {"model": "\ud800"}, {"color": 1}], ids=repr
+    "usage", [{"model": ...}, {"inputTokens": 1 << 80}, "many", {"model": "\ud800"}, {"color": 1}], ids=repr
 )
 async def test_usage_that_is_no_json_fails_its_run_only(tmp_path: Path, usage: Any) -> None:
     """Invariant 7: what one agent does must not stop the node."""
@@ -251,18 +251,18 @@ async def test_a_message_of_an_earlier_run_cannot_be_written_into(tmp_path: Path
 @pytest.mark.parametrize(
     "event",
     [
-        {**TEXT, "metadata": {"k": object()}},
+        {**TEXT, "metadata": {"k": ...}},
         {**TEXT, "metadata": {"k": "\ud800"}},
         {**TEXT, "metadata": {1: 2}},
         {**TEXT, "name": "\ud83d"},
         {**TEXT, "messageId": "\udfff"},
         {**TEXT, "timestamp": 1 << 70},
         {**TEXT, "rawEvent": {1, 2}},
-        {"type": "CUSTOM", "name": "n", "value": object()},
-        {"type": "STATE_SNAPSHOT", "snapshot": {"x": object()}},
+        {"type": "CUSTOM", "name": "n", "value": ...},
+        {"type": "STATE_SNAPSHOT", "snapshot": {"x": ...}},
         {"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/x", "value": "\ud800"}]},
         {"type": "\ud800"},
-        object(),
+        ...,
         7,
     ],
     ids=repr,

@@ -24,6 +24,7 @@ A session's reference is a hash of owner and id, so it is known without being lo
     <p>:nodes           set      nodes that live, or may have left runs open
     <p>:node:{<id>}:lease, :runs string that lives as long as the node; set of sessions in which it may have a run
     <p>:stats[:<user>]  hash     counters
+    <p>:agents[:<user>], <p>:sites[:<user>] zsets of how many sessions live by agent, and by the site they came from
     <p>:created[:<user>], <p>:expired[:<user>] zsets of the last day
     <p>:generation      hash     how often data was lost, and the servers that are known to have it all
     <p>:probe           string   written by a probe
@@ -120,6 +121,14 @@ class Keys:
     def stats(self, user_id: str | None) -> bytes:
         """Return the key of the counters of a user, or of all."""
         return self._counted("stats", user_id)
+
+    def agents(self, user_id: str | None) -> bytes:
+        """Return the key of how many sessions live by agent."""
+        return self._counted("agents", user_id)
+
+    def sites(self, user_id: str | None) -> bytes:
+        """Return the key of how many sessions live by the site they came from."""
+        return self._counted("sites", user_id)
 
     def created(self, user_id: str | None) -> bytes:
         """Return the key of what was created within a day."""

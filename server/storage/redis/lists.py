@@ -16,6 +16,7 @@ from ...core.ports import SessionKey, SessionRecord
 from ...core.storage import Page
 from ..places import parse_place, place_of
 from ..searching import Query, searchable
+from ..totals import MOST_NAMED
 from . import codec
 from . import keys as names
 from .core import RedisCore
@@ -212,7 +213,15 @@ class Lists:
             "average_duration_seconds": round(seconds / known, 3) if known else 0,
             "created": await self._rates(keys.created(user_id)),
             "expired": await self._rates(keys.expired(user_id)),
+            "by_agent": await self._shares(keys.agents(user_id)),
+            "by_site": await self._shares(keys.sites(user_id)),
         }
+
+    async def _shares(self, key: bytes) -> dict[str, int]:
+        """Return how many sessions live by name, most first."""
+        [found] = await self._core.ask([Command(key, ("ZRANGE", key, 0, MOST_NAMED - 1, "REV", "WITHSCORES"))])
+        pairs = [(name.decode(), int(float(count))) for name, count in zip(found[::2], found[1::2], strict=True)]
+        return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
     async def _by_user(self) -> dict[str, int]:
         """Return how many sessions the users have that were active last, most first."""

@@ -278,6 +278,10 @@ def _counts(terms: Terms, record: SessionRecord, before: SessionRecord, *, is_ne
         messages, runs = messages - before.message_count, runs - before.run_count
         seconds = record.last_activity - before.last_activity
     found = _grown(terms, record, {"messages": messages, "runs": runs, "seconds": seconds})
+    if is_new:
+        found += _shared(terms, record, 1)
+    elif record.agent != before.agent:
+        found += _shared(terms, before, -1) + _shared(terms, record, 1)
     if is_new and record.created_at > time.time() - DAY_S:
         for key in (terms.keys.created(None), terms.keys.created(record.user_id)):
             found += _in_a_day(key, record.created_at, names.member(record.key))
@@ -301,7 +305,7 @@ def _burial_notes(terms: Terms, part: Part, write: EndSession) -> list[Command]:
         "seconds": record.last_activity - before.last_activity,
         "ended": 1,
     }
-    found += _grown(terms, record, deltas)
+    found += _grown(terms, record, deltas) + _shared(terms, before, -1)
     if write.tombstone.reason == "expired" and write.tombstone.ended_at > time.time() - DAY_S:
         for key in (keys.expired(None), keys.expired(record.user_id)):
             found += _in_a_day(key, write.tombstone.ended_at, name)
@@ -318,6 +322,28 @@ def _grown(terms: Terms, record: SessionRecord, deltas: dict[str, float]) -> lis
         # A visitor who never comes back is forgotten, as his tombstones are.
         key = terms.keys.stats(record.user_id)
         found.append(Command(key, ("PEXPIRE", key, terms.session_ttl_ms + terms.tombstone_ms)))
+    return found
+
+
+def _shared(terms: Terms, record: SessionRecord, by: int) -> list[Command]:
+    """Return what counts a session among those of its agent and its site, or no longer."""
+    return [
+        command
+        for user_id in (None, record.user_id)
+        for key, name in (
+            (terms.keys.agents(user_id), record.agent),
+            (terms.keys.sites(user_id), record.website_domain),
+        )
+        if name is not None
+        for command in share_commands(key, name, by)
+    ]
+
+
+def share_commands(key: bytes, name: str, by: int) -> list[Command]:
+    """Return what adds to a name's count; a name whose count is nought is forgotten."""
+    found = [Command(key, ("ZINCRBY", key, by, name.encode()))]
+    if by < 0:
+        found.append(Command(key, ("ZREMRANGEBYSCORE", key, "-inf", 0)))
     return found
 
 

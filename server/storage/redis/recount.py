@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -40,6 +41,8 @@ class Recount:
         self._tombstone_ms = tombstone_ms
         self._since = time.time() - DAY_S
         self._totals: dict[str | None, _Totals] = {None: _Totals()}
+        self._shares: dict[str | None, tuple[Counter[str], Counter[str]]] = {None: (Counter(), Counter())}
+        """Live sessions by agent, and by site."""
         self._waiting: list[Command] = []
         """What lists must have that was created or expired within a day."""
 
@@ -50,6 +53,11 @@ class Recount:
             totals.messages += record.message_count
             totals.runs += record.run_count
             totals.seconds += record.last_activity - record.created_at
+        for user_id in (None, record.user_id):
+            shares = self._shares.setdefault(user_id, (Counter(), Counter()))
+            shares[0][record.agent] += 1
+            if record.website_domain is not None:
+                shares[1][record.website_domain] += 1
         await self._note(record.key, record.created_at, self._core.keys.created)
 
     async def add_ended(self, one: EndedSession) -> None:
@@ -84,5 +92,9 @@ class Recount:
             if user_id is not None and not totals.live:
                 # A visitor who never comes back is forgotten, as his tombstones are.
                 commands.append(Command(key, ("PEXPIRE", key, self._tombstone_ms + DAY_S * 1000)))
+        for user_id, (agents, sites) in self._shares.items():
+            for key, counted in ((self._core.keys.agents(user_id), agents), (self._core.keys.sites(user_id), sites)):
+                commands.append(Command(key, ("DEL", key)))
+                commands += [Command(key, ("ZADD", key, count, name.encode())) for name, count in counted.items()]
         for at in range(0, len(commands), _GROUP):
             await self._core.tell(commands[at : at + _GROUP])
