@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EMPTY, fold, fromAnswer } from "../../static/fold.js";
+import { EMPTY, fold, fromAnswer } from "../../static/client/fold.js";
 
 const RUN = "0197-run";
 
@@ -116,13 +116,13 @@ test("a snapshot replaces everything, so nothing is there twice", () => {
   assert.deepEqual(state.open, []);
 });
 
-test("a cancelled run keeps its partial answer and marks it", () => {
+test("a cancelled run keeps its partial answer, as the server marked it", () => {
   const state = folded([
     started(),
     ...question,
     begin("a1", "assistant"),
     delta("a1", "Be"),
-    end("a1"),
+    end("a1", { sessionstream: { status: "interrupted" } }),
     finished("cancelled"),
   ]);
 

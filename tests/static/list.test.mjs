@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { foldList, newestFirst, shortAge, titleOf } from "../../static/list.js";
+import { foldList } from "../../static/session_list.js";
+import { newestFirst, openSession, shortAge, titleOf } from "../../static/list.js";
 
 const one = { session_id: "one", title: "One", last_activity: "2026-03-01T10:00:00.000Z" };
 const two = { session_id: "two", title: "Two", last_activity: "2026-03-01T11:00:00.000Z" };
@@ -48,4 +49,18 @@ test("a session without a title is a new chat", () => {
   assert.equal(titleOf({ session_id: "x", title: null }), "New chat");
   assert.equal(titleOf({ session_id: "x", title: "  " }), "New chat");
   assert.equal(titleOf(one), "One");
+});
+
+test("the open chat is as the first of list and stream says", () => {
+  const told = { session: null, run: null, count: 0, text: "" };
+  const named = (message) => openSession("new", null, { ...told, text: message })?.title;
+
+  assert.equal(openSession("new", null, told), null);
+  assert.equal(named("  What\n is  it? "), "What is it?");
+  assert.equal(named("👍".repeat(61)), `${"👍".repeat(59)}…`);
+  assert.equal(openSession("one", one, { ...told, text: "later" })?.title, "One");
+  const session = { session_id: "new", title: "Named", message_count: 1 };
+  const run = { run_id: "r", status: "running" };
+  const open = openSession("new", { session_id: "new", title: null }, { ...told, session, run, count: 2 });
+  assert.deepEqual([open?.title, open?.message_count, open?.run], ["Named", 2, run]);
 });

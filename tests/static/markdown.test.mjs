@@ -1,168 +1,124 @@
-// The small Markdown: what it knows, what it leaves alone, and that no text makes it slow or unsafe.
+// Markdown as blocks: what is taken for what, that a text that grows ends as the same text at once, and that none is slow.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { parseInline } from "../../static/inline.js";
-import { parseBlocks } from "../../static/markdown.js";
+import { parse } from "../../static/markdown.js";
 
-/** Blocks without their sources. */
-function plain(blocks) {
-  return JSON.parse(JSON.stringify(blocks, (key, value) => (key === "source" ? undefined : value)));
-}
+const kinds = (text, before) => parse(text, before).blocks.map(({ token }) => token.type);
+const sources = (parsed) => parsed.blocks.map(({ source }) => source.trimEnd());
+const grown = (text) => {
+  let parsed;
+  for (let end = 1; end <= text.length; end += 1) parsed = parse(text.slice(0, end), parsed);
+  return parsed;
+};
 
-const paragraph = (text) => ({ kind: "paragraph", text });
+test("headings, text, rules, quotes, lists, code and tables", () => {
+  const text = "# A\ntext\n\n---\n> said\n\n- a\n- b\n  1. c\n\n```js\nx\n\ny\n```\n| x | y |\n|---|---|\n| 1 | 2 |";
 
-test("blank lines part paragraphs, single breaks stay", () => {
-  assert.deepEqual(plain(parseBlocks("one\ntwo\n\n\nthree\n")), [paragraph("one\ntwo"), paragraph("three")]);
+  assert.deepEqual(kinds(text), ["heading", "paragraph", "hr", "blockquote", "list", "code", "table"]);
 });
 
-test("headings, rules, quotes, lists and tables", () => {
-  const text = "# Title\ntext\n\n---\n> said\n> > twice\n\n- a\n- b\n  1. c\n\n| x | y |\n|---|---|\n| 1 | 2 |";
+test("HTML is no block and no span: it is text", () => {
+  const text = "<div onclick=x>\n<b>*a*</b>\n</div>\n\n<!-- c --> <script>";
+  const all = JSON.stringify(parse(text).blocks);
 
-  assert.deepEqual(plain(parseBlocks(text)), [
-    { kind: "heading", level: 1, text: "Title" },
-    paragraph("text"),
-    { kind: "rule" },
-    { kind: "quote", blocks: [paragraph("said"), { kind: "quote", blocks: [paragraph("twice")] }] },
-    {
-      kind: "list",
-      ordered: false,
-      start: 1,
-      items: [[paragraph("a")], [paragraph("b"), { kind: "list", ordered: true, start: 1, items: [[paragraph("c")]] }]],
-    },
-    {
-      kind: "table",
-      rows: [
-        ["x", "y"],
-        ["1", "2"],
-      ],
-    },
-  ]);
+  assert.deepEqual(kinds(text), ["paragraph", "paragraph"]);
+  assert.ok(!all.includes('"type":"html"'));
+  assert.ok(all.includes('"type":"em"'));
 });
 
-test("code keeps its text to the letter, also before its end has arrived", () => {
-  const code = { kind: "code", language: "python", text: "def f():\n\n    # not a heading" };
-
-  assert.deepEqual(plain(parseBlocks("```python\ndef f():\n\n    # not a heading\n```\nafter")), [
-    code,
-    paragraph("after"),
-  ]);
-  assert.deepEqual(plain(parseBlocks("```python\ndef f():\n\n    # not a heading")), [code]);
+test("a line of dashes below text is a rule, so that a list on its way makes no heading of it", () => {
+  assert.deepEqual(kinds("text\n-"), ["paragraph"]);
+  assert.deepEqual(kinds("text\n- a"), ["paragraph", "list"]);
+  assert.deepEqual(kinds("text\n---"), ["paragraph", "hr"]);
 });
 
-test("list items hold several lines and blocks, with blank lines between them", () => {
-  const text = "1. one\n   goes on\n\n2. two\n\n   ```\n   code\n   ```\n\nafter";
+test("code keeps its text to the letter, also before its end has come", () => {
+  const [open] = parse("```python x=1\ndef f():\n\n    # not a heading").blocks;
+  const [closed, after] = parse("  ~~~~\n  a\n    b\n  ~~~\n  ~~~~\nafter").blocks;
 
-  assert.deepEqual(plain(parseBlocks(text)), [
-    {
-      kind: "list",
-      ordered: true,
-      start: 1,
-      items: [[paragraph("one\ngoes on")], [paragraph("two"), { kind: "code", language: "", text: "code" }]],
-    },
-    paragraph("after"),
-  ]);
+  assert.deepEqual([open.token.text, open.token.lang], ["def f():\n\n    # not a heading", "python x=1"]);
+  assert.equal(closed.token.text, "a\n  b\n~~~");
+  assert.equal(after.token.type, "paragraph");
 });
 
-test("a text that grows changes its last block only", () => {
-  const text = "# A\n\none **two**\n\n```js\nlet x;\n```\n\n- a\n- b\n\nlast words";
-  let before = [];
-  for (let end = 1; end <= text.length; end += 1) {
-    const blocks = parseBlocks(text.slice(0, end));
-    before.slice(0, -1).forEach((block, index) => assert.equal(blocks[index].source, block.source));
-    before = blocks;
-  }
-});
-
-test("spans of running text", () => {
+test("code of any length is one block, tables and lists of any length keep every line", () => {
+  const code = "let x = 1;\n".repeat(9000);
+  const blocks = parse(`before\n\n\`\`\`js\n${code}\`\`\`\nafter`).blocks;
   assert.deepEqual(
-    parseInline("Use `a*b`, **now** or *later* [1], see [docs](https://x.test/a) or https://y.test/b."),
-    [
-      { kind: "text", text: "Use " },
-      { kind: "code", text: "a*b" },
-      { kind: "text", text: ", " },
-      { kind: "strong", text: "now" },
-      { kind: "text", text: " or " },
-      { kind: "em", text: "later" },
-      { kind: "text", text: " " },
-      { kind: "cite", text: "1" },
-      { kind: "text", text: ", see " },
-      { kind: "link", text: "docs", href: "https://x.test/a" },
-      { kind: "text", text: " or " },
-      { kind: "link", text: "https://y.test/b", href: "https://y.test/b" },
-      { kind: "text", text: "." },
-    ],
+    blocks.map(({ token }) => token.type),
+    ["paragraph", "code", "paragraph"],
   );
+  assert.equal(blocks[1].token.text, code.trimEnd());
+
+  const rows = parse(`| a | b |\n|--|--|\n${"| one | two |\n".repeat(5000)}\nend`).blocks;
+  assert.ok(rows.slice(0, -1).every(({ token }) => token.type === "table" && token.header[0].text === "a"));
+  assert.equal(
+    rows.slice(0, -1).reduce((sum, { token }) => sum + token.rows.length, 0),
+    5000,
+  );
+  assert.equal(rows.at(-1).token.text, "end");
 });
 
-test("only http and https become links", () => {
-  for (const text of [
-    "[x](javascript:alert(1))",
-    "[x](data:text/html,1)",
-    "[x](//y.test)",
-    "[x](/api/chat)",
-    "<b>x</b>",
-  ]) {
-    assert.deepEqual(parseInline(text), [{ kind: "text", text }]);
+test("a text that grows leaves its earlier blocks alone", () => {
+  const text = "# A\n\none **two**\n\n```js\nlet x;\n```\n\n- a\n- b\n\nlast words";
+  let before;
+  for (let end = 1; end <= text.length; end += 1) {
+    const parsed = parse(text.slice(0, end), before);
+    const kept = (before?.blocks ?? []).slice(0, -2);
+    kept.forEach((block, index) => assert.equal(parsed.blocks[index], block));
+    before = parsed;
   }
 });
 
-test("signs that open nothing stay as they are", () => {
-  for (const text of ["2 * 3 * 4", "snake_case_name", "a ** b", "`open", "[x]", "f(*args, **kwargs"]) {
-    assert.deepEqual(
-      parseInline(text)
-        .map((span) => span.text)
-        .join(""),
-      text,
-    );
-    assert.ok(
-      parseInline(text).every((span) => span.kind === "text"),
-      text,
-    );
-  }
-});
-
-test("nothing of a text is lost, whatever it is made of", () => {
-  const signs = ["`", "*", "**", "[", "](", ")", "https://", "[1]", " ", "word", "\n", "é", "👩‍👧"];
+test("a text that grew is the same as one that came at once", () => {
+  const pieces = [
+    ...["\n", "\n\n", "- a", "1. b", "  c", "# h", "```", "`x`", "**b**", "> q", "text ", "[1]", "---", "\t", "   "],
+    ...["| a | b |\n|--|--|\n| 1 | 2 |", "    code", "~~~", "* x", "é👩‍👧", "\r\n", "<b>"],
+  ];
   let seed = 7;
   const next = () => (seed = (seed * 48_271) % 2_147_483_647);
-  for (let round = 0; round < 500; round += 1) {
-    const text = Array.from({ length: 20 }, () => signs[next() % signs.length]).join("");
-    const shown = parseInline(text)
-      .map(({ text: part }) => part)
-      .join("");
-    const letters = (/** @type {string} */ value) => value.replaceAll(/[^\p{L}\p{Extended_Pictographic}]/gu, "");
-    assert.equal(letters(shown.replaceAll("https", "")), letters(text.replaceAll("https", "")));
+  for (let round = 0; round < 300; round += 1) {
+    const text = Array.from({ length: 14 }, () => pieces[next() % pieces.length]).join("");
+    assert.deepEqual(grown(text).blocks, parse(text).blocks, JSON.stringify(text));
   }
 });
 
-test("hostile texts of 100,000 characters are parsed all the same", () => {
-  for (const unit of [
-    "#",
-    "# ",
-    "`",
-    "```",
-    "~",
-    "~`",
-    "* ",
-    "**a",
-    "> ",
-    "- ",
-    "1. ",
-    "| ",
-    "|\n",
-    "[",
-    "[a](",
-    "[1",
-    "https://",
-    "\t",
-    " ",
-  ]) {
-    const text = unit.repeat(100_000 / unit.length);
-    for (const variant of [text, `${text}x`, `# ${text}`, `\`\`\`${text}\``, text.replaceAll(" ", "\n")]) {
-      assert.ok(Array.isArray(parseBlocks(variant)));
-      assert.ok(parseInline(variant).length > 0);
+test("an address that is named below its use is found, and one that is half there does no harm", () => {
+  const text = "See [the docs] and more.\n\nText.\n\n- list\n\n[the docs]: https://x.test/a\n";
+
+  assert.equal(parse(text).blocks[0].token.tokens[1].href, "https://x.test/a");
+  assert.deepEqual(parse(text, grown(text)).blocks, parse(text).blocks);
+});
+
+test("a name that every object has is no link unless the text gives it an address", () => {
+  for (const name of ["constructor", "__proto__"]) {
+    const [plain] = parse(`[${name}] ![${name}] [a][${name}]`).blocks;
+    const [linked] = parse(`[${name}]\n\n[${name}]: https://x.test`).blocks;
+
+    assert.deepEqual(plain.token.tokens.filter(({ type }) => type === "link" || type === "image"), []);
+    assert.equal(linked.token.tokens[0].href, "https://x.test");
+  }
+});
+
+test("nothing of a text is lost", () => {
+  for (const unit of ["word ", "x", "> ", "- a\n", "**", "[a](", "a\n\n", "| a |\n", "1. ", "\t"]) {
+    const text = `${unit.repeat(30_000 / unit.length)}end`;
+    const whole = sources(parse(text)).join("");
+    assert.equal(whole.replace(/\s/g, ""), text.replace(/\s/g, ""));
+  }
+});
+
+test("hostile texts of 65,536 characters are parsed all the same", () => {
+  const units = [
+    ...["#", "# ", "`", "```", "~", "~`", "* ", "**a", "> ", "- ", "1. ", "| ", "|\n", "[", "[a](", "[1", "\t", " "],
+    ...["https://", "<", "<a ", "<!--", "*a_ ", "a@", "&#", "\\", "![", "-\na\n", "- [ ] ", "[a]: b\n", "www.", "~~a "],
+  ];
+  for (const unit of units) {
+    const text = unit.repeat(65_536 / unit.length);
+    for (const variant of [text, `${text}x`, `# ${text}`, `\`\`\`${text}\``]) {
+      assert.ok(Array.isArray(parse(variant).blocks));
     }
   }
 });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { applyPatch } from "../../static/patch.js";
+import { applyPatch } from "../../static/client/patch.js";
 
 const CASES = [
   ["add to an object", { a: 1 }, [{ op: "add", path: "/b", value: 2 }], { a: 1, b: 2 }],

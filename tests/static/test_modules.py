@@ -80,5 +80,7 @@ def test_modules_are_checked_for_types_and_import_only_each_other() -> None:
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
         assert text.startswith("// @ts-check\n"), path.name
-        for target in re.findall(r'from "([^"]+)"', text):
+        # Comments may name files of types, which no browser loads.
+        code = re.sub(r"/\*\*.*?\*/", "", text, flags=re.DOTALL)
+        for target in re.findall(r'from "([^"]+)"', code):
             assert (STATIC / target).is_file(), f"{path.name} imports {target}"
