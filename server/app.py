@@ -15,10 +15,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from .agents.catalog import Catalog, load_catalog
-from .api import agui, chat, documents, listing, mcp, operations, sessions
+from .api import agui, chat, documents, listing, mcp, operations, sessions, widget
 from .api.auth import load_secret
 from .api.middleware import build_middleware
 from .api.problems import exception_handlers
+from .api.visits import Embedding, Passes
 from .core.hub import Hub
 from .core.lifetime import hub_lifetime
 from .core.storage import Storage
@@ -41,6 +42,7 @@ def create_app(settings: Settings) -> Starlette:
     """
     catalog = load_catalog(settings)
     hub = Hub(settings, _storage(settings), catalog)
+    secret = load_secret(settings)
 
     def agents_of(origin: str) -> frozenset[str]:
         return frozenset(entry.name for entry in hub.agents.entries if origin in entry.allowed_origins)
@@ -53,13 +55,15 @@ def create_app(settings: Settings) -> Starlette:
 
     app = Starlette(
         routes=_routes(),
-        middleware=build_middleware(settings, load_secret(settings), agents_of),
+        middleware=build_middleware(settings, secret, agents_of),
         exception_handlers=exception_handlers,
         lifespan=lifespan,
     )
     # A path is there or it is not: a redirect would name the Host that the client made up.
     app.router.redirect_slashes = False
     app.state.hub = hub
+    app.state.passes = Passes(secret)
+    app.state.embedding = Embedding(settings, agents_of)
     app.state.reload = Reloading(hub, catalog)
     return app
 
@@ -143,6 +147,7 @@ def _routes() -> list[Route | Mount]:
         Route("/api/tool-result", chat.tool_result, methods=["POST"]),
         Route("/api/state", chat.state),
         Route("/", operations.page),
+        Route("/stats", operations.stats_page),
         Route("/favicon.ico", operations.favicon),
         Route("/health", operations.health),
         Route("/health/ready", operations.ready),
@@ -164,5 +169,10 @@ def _routes() -> list[Route | Mount]:
         Route("/api/stats", operations.stats),
         Route("/api/agents", operations.agents),
         Route("/api/agents/{agent}/run", agui.run, methods=["POST"]),
+        Route("/widget", widget.page),
+        Route("/api/widget", widget.admit, methods=["POST"]),
+        Route("/api/widget", widget.offer),
+        Route("/static/widget.js", widget.script),
+        Route("/static/widget/around/{name}", widget.script),
         Mount("/static", operations.StaticModules(directory=operations.static_folder())),
     ]

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from .errors import ConfigError
 
-_ORIGIN: Final = re.compile(r"(https?)://([^/\s,@]+)")
+# As browsers send them, so names of other scripts in Punycode: they stand in headers, one of which is a policy.
+_ORIGIN: Final = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})

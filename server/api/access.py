@@ -92,6 +92,9 @@ def creation_of(request: Request, *, agent: str | None = None, persona: str | No
 
 
 def _site_of(request: Request) -> str | None:
+    embedding: str | None = request.scope.get("state", {}).get("site")
+    if embedding is not None:  # the widget: its own pages are ours, but the page around it is not
+        return embedding
     try:
         site = urlsplit(request.headers.get("origin") or request.headers.get("referer") or "").hostname
     except ValueError:  # what a header holds may look like a URL and be none

@@ -40,7 +40,9 @@ MAX_USER_CHARS: Final = 128
 MAX_TOKEN_CHARS: Final = 512
 """Ours have about 100: a longer one is not worth hashing."""
 
-_PUBLIC: Final = frozenset({"/", "/health", "/health/ready", "/metrics", "/openapi.json", "/favicon.ico"})
+_PUBLIC: Final = frozenset(
+    {"/", "/health", "/health/ready", "/metrics", "/openapi.json", "/favicon.ico", "/stats", "/widget", "/api/widget"}
+)
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]{1,5})?", re.IGNORECASE)
 
 Authenticated = tuple[AuthCredentials, BaseUser]

@@ -30,6 +30,7 @@ from ..ids import is_client_id, new_id
 from ..settings import Settings, canonical_origin, split_list
 from .auth import COOKIE, TrustedPeers, is_loopback_host, make_backend
 from .problems import answer, log_fault
+from .visits import Embedding, Passes, WidgetBackend
 
 BODY: Final = "sessionstream.body"
 """Name of the ASGI extension by which our own server says that the whole body is here: then nothing is waited for."""
@@ -384,13 +385,15 @@ def build_middleware(settings: Settings, secret: bytes, agents_of: AgentsOf = _o
     trusted = TrustedPeers(settings.trusted_proxies)
     for origin in split_list(settings.allowed_origins):
         _allowed_origin(origin)
+    others = make_backend(settings, secret)
+    backend = WidgetBackend(others, settings, Passes(secret), Embedding(settings, agents_of), _AGENTS_PATH)
     stack = [
         Middleware(RequestIdMiddleware),
         Middleware(SecurityHeadersMiddleware),
         Middleware(OriginMiddleware, split_list(settings.allowed_origins), trusted, agents_of),
         Middleware(FaultMiddleware),
         Middleware(BodyLimitMiddleware, settings),
-        Middleware(AuthenticationMiddleware, backend=make_backend(settings, secret)),
+        Middleware(AuthenticationMiddleware, backend=backend),
     ]
     if settings.auth == "visitor":
         stack.append(Middleware(VisitorMiddleware, trusted))

@@ -322,7 +322,16 @@ async def test_a_preflight_is_answered_to_the_listed_only() -> None:
     assert await status_and_code("OPTIONS", "/api/chat", headers=FOREIGN) == (405, "method_not_allowed")
 
 
-@pytest.mark.parametrize("text", ["*", "https://*.example", "app.example", "https://a.example/path", "null"])
+_NO_ORIGINS = ["*", "https://*.example", "app.example", "https://a.example/path", "null"]
+_NO_ORIGINS += [
+    "https://пример.example",
+    "https://a.example;script-src",
+    "https://a.example?x",
+    "https://a.example:port",
+]
+
+
+@pytest.mark.parametrize("text", _NO_ORIGINS)
 def test_an_allowed_origin_that_is_none_stops_the_start(text: str) -> None:
     """Our contract: a setting that means nothing, or everything, is a mistake."""
     with pytest.raises(ConfigError, match="ALLOWED_ORIGINS"):
