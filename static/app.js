@@ -1,110 +1,184 @@
 // @ts-check
 /**
- * Wiring: routes (`#/` a new chat, `#/s/<session_id>` a session), what a person does, and who is told of it.
+ * Wiring: what a person does on the page, what the server tells, and who of the views and nouns hears of it.
  */
 
-import { api, ApiError, newId } from "./api.js";
-import { Chat } from "./chat.js";
+import { attempt, deleteWithUndo, enableImport } from "./actions.js";
+import { Activity } from "./activity.js";
+import { api } from "./api.js";
+import { enableMessageActions } from "./clicks.js";
+import { sleep } from "./client/http.js";
+import { ChatManager } from "./client/index.js";
 import { Composer } from "./composer.js";
+import { Connection } from "./connection.js";
+import { Deletions } from "./deletions.js";
 import { byId } from "./dom.js";
-import { titleOf } from "./list.js";
-import { textOf } from "./answer.js";
-import { Outbox } from "./outbox.js";
-import { arrived, drawFrame, oncePerFrame } from "./page.js";
-import { Presence } from "./presence.js";
-import { Sessions } from "./sessions.js";
-import { confirmDelete, enableCitations, enableCopying, makeDrawer, toast } from "./shell.js";
+import { enableKeys } from "./keys.js";
+import { Lanes } from "./lanes.js";
+import { openSession, titleOf } from "./list.js";
+import { enableMenu, openMenu } from "./menu.js";
+import { chatMenu, settingsMenu } from "./menus.js";
+import { watchPace } from "./pace.js";
+import { drawFrame, oncePerFrame } from "./page.js";
+import { Place } from "./place.js";
+import { Queue } from "./queue.js";
+import { drawn } from "./rendering.js";
+import { Replies } from "./replies.js";
+import { Saying } from "./saying.js";
+import { SessionList } from "./session_list.js";
+import { Setup } from "./setup.js";
+import { enableCitations, enableCopying, makeDrawer } from "./shell.js";
 import { Sidebar } from "./sidebar.js";
 import { editTitle } from "./title.js";
+import { complain } from "./toast.js";
 import { Transcript } from "./transcript.js";
+import { Unread } from "./unread.js";
+import { versionOf } from "./versions.js";
 
-/** @typedef {import("./types.js").Session} Session */
+/** @typedef {import("./client/types.js").Session} Session */
 
 const TICK_MS = 1000;
+/** How long an answer waits for its parser: shown without, it would change under the reader's eyes. */
+const PARSER_MS = 2000;
 const hasKeyboard = matchMedia("(hover: hover)");
 
-let currentId = newId();
-let isDraft = true;
-let stoppingRunId = "";
-
 const draw = oncePerFrame(drawPage);
-const chat = new Chat(draw);
-const outbox = new Outbox({ onAccepted, onChange: draw });
-const sessions = new Sessions({ onChange: draw, onShare: (all) => presence.share(all) });
-const sidebar = new Sidebar({ onRename: rename, onDelete: (session) => void remove(session) });
+const chat = new ChatManager();
+const place = new Place(chat);
+const sessions = new SessionList();
+const activity = new Activity();
+const connection = new Connection();
 const transcript = new Transcript();
-const composer = new Composer({ onSend: send, onStop: () => void stop() });
-const drawer = makeDrawer();
-const presence = new Presence({
-  onWake: () => {
-    chat.resume();
-    outbox.retryAll();
-  },
-  onSleep: () => chat.pause(),
-  onLead: () => sessions.follow(),
-  onFollow: () => sessions.leave(),
-  onShared: (all) => sessions.take(all),
+const unread = new Unread(draw);
+const lanes = new Lanes();
+const replies = new Replies(chat, { onChange: draw, onGiven: () => hasKeyboard.matches && composer.focus() });
+const deletions = new Deletions({
+  onChange: draw,
+  onFailed: (title, why) => complain(`“${title}” was not deleted. ${why}`),
 });
+const sidebar = new Sidebar({
+  onRename: rename,
+  onDelete: remove,
+  onMenu: (session, button) => {
+    const onRename = () => sidebar.rename(session.session_id);
+    openMenu(button, titleOf(session), chatMenu(session, { onRename, onDelete: () => remove(session) }));
+  },
+  isUnread: (session) => unread.has(session),
+  isHidden: ({ session_id }) => deletions.has(session_id),
+});
+const composer = new Composer({
+  onSend: (text) => void saying.send(text),
+  onResend: (id, text) => saying.resend(id, text),
+  onStop: () => saying.stop(),
+  onEditLast: () => saying.editLast(),
+});
+const queue = new Queue({
+  onEdit: (id, message) => void saying.change("Not changed", id, { message }),
+  onMove: (id, position) => void saying.change("Not moved", id, { position }),
+  onRemove: (id) => void saying.unqueue(id),
+  onNow: (id) => void saying.sendNow(id),
+});
+const setup = new Setup({ onAsk: (text) => void saying.send(text), onReady: () => composer.focus() });
+const saying = new Saying({ chat, place, composer, setup, onSaid });
+const drawer = makeDrawer();
+const imports = enableImport((session) => open(session.session_id));
+
+/** Messages whose earlier versions are shown, by the id that the versions share. */
+let expanded = /** @type {ReadonlySet<string>} */ (new Set());
+let isConnected = false;
 
 function drawPage() {
-  outbox.remove(arrived(chat, outbox.of(currentId)));
-  const outgoing = outbox.of(currentId);
   const now = Date.now();
-  const { run } = chat.state.shared;
-  if (run?.run_id !== stoppingRunId) stoppingRunId = "";
-  transcript.render(chat.state, outgoing, now);
-  drawFrame(chat, { isDraft, hasOutgoing: outgoing.length > 0, listed: sessions.all?.[currentId], now });
-  composer.render({
-    isRunning: run !== null,
-    isStopping: stoppingRunId !== "",
-    isEnded: chat.problem !== null && outgoing.length === 0,
+  const { view } = chat;
+  const { run, queue: waiting } = view.shared;
+  const { direct: outgoing, queued } = lanes.part(chat.outgoing, run !== null || waiting.length > 0);
+  const isStopping = chat.run?.status === "stopping";
+  const isDoomed = deletions.has(place.id);
+  const all = activity.of(sessions.all);
+  const listed = all?.[place.id] ?? null;
+  const session = openedSession(listed);
+  const status = place.isDraft ? sessions.connection : chat.connection;
+  if (session && listed && !document.hidden) unread.see(session);
+  transcript.render({
+    sessionId: place.id,
+    view,
+    outgoing,
+    isStopping,
+    canEdit: !isDoomed && !chat.problem,
+    answering: replies.sending,
+    expanded,
+    now,
   });
-  sidebar.render(sessions.all, currentId);
+  drawFrame({
+    session,
+    isKnown: view.shared.session !== null,
+    isDraft: place.isDraft,
+    isEmpty: view.messages.length === 0 && outgoing.length === 0,
+    isLoading: chat.isLoading || !(isConnected || place.isDraft),
+    isRunning: run !== null,
+    isDoomed,
+    problem: chat.problem,
+    connection: connection.look(status, now, navigator.onLine),
+    now,
+  });
+  queue.render(waiting, queued, now);
+  composer.render({ isRunning: run !== null, isStopping, isEnded: isDoomed || chat.problem !== null });
+  const isListed = all !== null && session !== null && chat.problem === null;
+  sidebar.render(isListed ? { ...all, [place.id]: session } : all, place.id);
 }
+
+/** What is known of the open chat, by whoever knows it first. @param {Session | null} listed @returns {Session | null} */
+function openedSession(listed) {
+  const { session, run } = chat.state;
+  if (chat.isLoading || chat.problem) return listed ?? session;
+  const text = chat.outgoing.find(({ phase }) => phase !== "refused")?.text ?? "";
+  return openSession(place.id, listed, { session, run, count: chat.view.messages.length, text });
+}
+
+// --- where we are
 
 function route() {
-  const match = /^#\/s\/([^/]+)$/.exec(location.hash);
-  const id = match ? decodeURIComponent(String(match[1])) : "";
-  isDraft = id === "";
-  currentId = id || newId();
   drawer.close();
-  composer.moveTo(isDraft ? "new" : currentId);
-  if (isDraft) chat.leave();
-  else void chat.enter(currentId);
+  place.enter();
+  composer.moveTo(place.isDraft ? "new" : place.id);
+  if (place.isDraft) setup.draw(sessions.all !== null && Object.keys(sessions.all).length === 0);
+  expanded = new Set();
   transcript.follow();
+  drawPage();
   // A title that is being edited (the double click also opens the session) keeps the focus.
   if (hasKeyboard.matches && !document.querySelector(".editing")) composer.focus();
-  draw();
 }
 
-/** @param {string} text */
-function send(text) {
-  if (isDraft) {
-    // The address at once, the session when the server has it: a reload in between finds the message in the outbox.
-    isDraft = false;
-    history.replaceState(null, "", `#/s/${currentId}`);
-    composer.moveTo(currentId);
-  }
-  outbox.add(currentId, text);
+/** @param {string} id empty: a new chat */
+function open(id) {
+  place.visit(id);
+  route();
+}
+
+const startNew = () => open("");
+
+/** Go on where this chat ended: as the same persona, with what was typed. */
+function goOn() {
+  const { session } = chat.state;
+  const typed = composer.text;
+  setup.prefer(session);
+  startNew();
+  if (typed) composer.restore(typed);
+}
+
+/** @param {1 | -1} step */
+function stepTo(step) {
+  const id = sidebar.neighbour(step);
+  if (id) open(id);
+}
+
+/** Whoever says something wants to see it. */
+function onSaid() {
   transcript.follow();
+  drawPage();
 }
 
-/** @param {import("./types.js").Outgoing} item */
-function onAccepted({ session_id, cursor }) {
-  if (session_id !== currentId) return;
-  if (chat.sessionId === currentId && !chat.problem) chat.expect(cursor);
-  else void chat.enter(currentId, cursor);
-}
-
-async function stop() {
-  const { run } = chat.state.shared;
-  if (!run || stoppingRunId) return;
-  stoppingRunId = run.run_id;
-  draw();
-  const isDone = await attempt("Not stopped", () => api.interrupt({ session_id: chat.sessionId, run_id: run.run_id }));
-  if (isDone === null) stoppingRunId = "";
-  draw();
-}
+// --- what is done to chats
 
 /** @param {Session} session @param {string} title */
 function rename(session, title) {
@@ -115,84 +189,97 @@ function rename(session, title) {
 }
 
 /** @param {Session} session */
-async function remove(session) {
-  const id = session.session_id;
-  if (!(await confirmDelete(titleOf(session)))) return;
-  if ((await attempt("Not deleted", () => api.remove(id))) === null) return;
-  sidebar.searchAgain();
-  if (id === currentId) location.hash = "#/";
+function remove(session) {
+  const { session_id: id } = session;
+  const wasOpen = id === place.id;
+  deleteWithUndo(deletions, session, () => wasOpen && open(id));
+  if (wasOpen) startNew();
 }
 
-/**
- * Do something that the server may refuse, and say so; null when it did.
- * @template T
- * @param {string} failure
- * @param {() => Promise<T>} action
- * @returns {Promise<T | null>}
- */
-async function attempt(failure, action) {
-  try {
-    return await action();
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    toast(`${failure}. ${error.message}`);
-    return null;
-  }
+function openChatMenu() {
+  const { session } = chat.state;
+  if (!session) return;
+  const edit = () => editTitle(byId("title-place"), titleOf(session), (title) => rename(session, title));
+  const items = chatMenu(session, { onRename: edit, onDelete: () => remove(session) });
+  openMenu(byId("session-menu"), titleOf(session), items);
 }
 
-/** @param {MouseEvent} event */
-function onMessageAction(event) {
-  const button = /** @type {HTMLElement} */ (event.target).closest("[data-action]");
-  if (!(button instanceof HTMLElement)) return;
-  const id = button.dataset.id ?? "";
-  const outgoing = outbox.of(currentId).find((item) => item.message_id === id);
-  const question = chat.state.messages.findLast(({ role }) => role === "user");
-  switch (button.dataset.action) {
-    case "resend":
-      return outbox.retry(id);
-    case "edit":
-      outbox.remove([id]);
-      // It may have arrived after all: then it must not start.
-      void api.interrupt({ session_id: currentId, message_id: id }).catch(() => undefined);
-      return outgoing && composer.edit(outgoing.text);
-    case "unqueue":
-      return void attempt("Not removed", () => api.unqueue(currentId, id));
-    case "again":
-      return question && send(textOf(question.content));
-  }
+function openSettings() {
+  openMenu(byId("more"), "Settings", settingsMenu({ onImport: imports.choose }));
 }
 
-/** @param {KeyboardEvent} event */
-function onKey(event) {
-  if (event.key !== "Escape" || event.isComposing || document.querySelector("dialog[open]")) return;
-  if (!drawer.close()) void stop();
+// --- what is clicked
+
+/** Show or hide the earlier versions of a message. @param {string} id */
+function toggleVersions(id) {
+  const { root } = versionOf(id);
+  expanded = new Set(expanded.has(root) ? [...expanded].filter((one) => one !== root) : [...expanded, root]);
+  draw();
+}
+
+/** Close what is open, else stop the answer. */
+function onEscape() {
+  if (!composer.cancelEdit() && !drawer.close()) saying.stop();
 }
 
 function wire() {
   const messages = byId("messages");
-  messages.addEventListener("click", onMessageAction);
+  for (const area of [messages, byId("queue")]) {
+    enableMessageActions(area, chat, {
+      onTakenBack: (text) => composer.restore(text),
+      onEdit: (id) => saying.editLast(id),
+      onAgain: (id, text) => saying.resend(id, text),
+      onVersions: toggleVersions,
+      onQuestion: (button) => replies.clicked(button),
+    });
+  }
   enableCopying(messages);
   enableCitations(messages);
-  byId("new").addEventListener("click", () => (isDraft ? route() : (location.hash = "#/")));
-  byId("problem-new").addEventListener("click", () => (location.hash = "#/"));
-  byId("retry").addEventListener("click", () => chat.resume());
-  byId("skip").addEventListener("click", () => composer.focus());
-  byId("welcome").addEventListener("click", ({ target }) => {
-    const example = /** @type {HTMLElement} */ (target).closest("[data-example]");
-    if (example) send(example.textContent ?? "");
+  enableMenu();
+  enableKeys({
+    onNew: startNew,
+    onSearch: () => {
+      drawer.open();
+      sidebar.focusSearch();
+    },
+    onFocus: () => composer.focus(),
+    onStep: stepTo,
+    onEscape,
   });
-  byId("rename").addEventListener("click", () => {
-    const { session } = chat.state.shared;
-    if (session) editTitle(byId("title-place"), titleOf(session), (title) => rename(session, title));
-  });
-  byId("delete").addEventListener("click", () => chat.state.shared.session && void remove(chat.state.shared.session));
-  document.addEventListener("keydown", onKey);
+  const clicks = /** @type {const} */ ([
+    ["new", startNew],
+    ["new-small", startNew],
+    ["more", openSettings],
+    ["session-menu", openChatMenu],
+    ["retry", () => (chat.wake(), sessions.wake())],
+    ["problem-new", goOn],
+    ["problem-undo", () => deletions.undo(place.id)],
+    ["skip", () => composer.focus()],
+  ]);
+  for (const [id, listener] of clicks) byId(id).addEventListener("click", listener);
   window.addEventListener("hashchange", route);
-  window.addEventListener("offline", () => toast("You are offline. What you send is kept until the network is back."));
+  document.addEventListener("visibilitychange", draw);
   setInterval(draw, TICK_MS);
 }
 
-wire();
-presence.start();
-outbox.restore();
-route();
+function start() {
+  watchPace();
+  wire();
+  chat.on("change", draw);
+  sessions.on("connection", draw);
+  sessions.on("sessions", (all) => {
+    unread.know(all);
+    if (place.isDraft) setup.draw(Object.keys(all).length === 0);
+    draw();
+  });
+  place.restore();
+  route();
+  sessions.connect();
+  void Promise.race([drawn(), sleep(PARSER_MS)]).then(() => {
+    isConnected = true;
+    void chat.connect();
+  });
+  void setup.load();
+}
+
+start();

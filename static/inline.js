@@ -1,56 +1,83 @@
 // @ts-check
 /**
- * The running text of Markdown, as data: code, emphasis, links, citations. Pure, and linear in the text.
+ * The running text of Markdown as nodes: emphasis, code, links, citations. Text is always a text node.
  */
+
+import { h } from "./dom.js";
+import { decoded, honest, plainCode, safeHref } from "./safe.js";
+
+/** @typedef {ReadonlySet<string>} Cites the numbers of the sources that the text may cite */
+
+const CITATION = /\[(\d{1,3})\]/;
+const ELEMENTS = /** @type {const} */ ({ strong: "strong", em: "em", del: "del" });
 
 /**
- * @typedef {{ kind: "text" | "code" | "strong" | "em" | "cite", text: string }
- *   | { kind: "link", text: string, href: string }} Inline
+ * Return the nodes of the parser's inline tokens.
+ * @param {any[]} tokens
+ * @param {Cites} cites
+ * @returns {(Node | string)[]}
  */
-
-/** Each alternative ends at its own mark or at its bound, so that no text makes the search slow. */
-const INLINE = new RegExp(
-  [
-    /(?<code>`[^`\n]{1,2000}`)/,
-    /\*\*(?<strong>[^*\n]{1,2000})\*\*/,
-    /(?<![\w*])\*(?<em>[^\s*](?:[^*\n]{0,1000}[^\s*])?)\*(?![\w*])/,
-    /\[(?<label>[^[\]\n]{1,500})\]\((?<href>https?:\/\/[^\s()<>"]{1,2000})\)/,
-    /(?<bare>https?:\/\/[^\s<>"'`)\]]{1,2000})/,
-    /\[(?<cite>\d{1,3})\](?!\()/,
-  ]
-    .map(({ source }) => source)
-    .join("|"),
-  "g",
-);
-
-/**
- * Return the spans of one line of running text. Links are http(s) only; `[1]` is a citation.
- * @param {string} text
- * @returns {Inline[]}
- */
-export function parseInline(text) {
-  /** @type {Inline[]} */
-  const spans = [];
-  let at = 0;
-  for (const match of text.matchAll(INLINE)) {
-    if (match.index > at) spans.push({ kind: "text", text: text.slice(at, match.index) });
-    const span = spanOf(match.groups ?? {});
-    spans.push(span);
-    at = match.index + match[0].length;
-    // A full stop behind a bare address ends the sentence, not the address.
-    if (span.kind === "link" && match.groups?.bare) at -= match.groups.bare.length - span.href.length;
-  }
-  if (at < text.length) spans.push({ kind: "text", text: text.slice(at) });
-  return spans;
+export function inlineNodes(tokens, cites) {
+  return tokens.flatMap((token) => nodesOf(token, cites));
 }
 
-/** @param {Record<string, string | undefined>} found @returns {Inline} */
-function spanOf({ code, strong, em, label, href, bare, cite }) {
-  if (code) return { kind: "code", text: code.slice(1, -1) };
-  if (strong) return { kind: "strong", text: strong };
-  if (em) return { kind: "em", text: em };
-  if (label && href) return { kind: "link", text: label, href };
-  if (cite) return { kind: "cite", text: cite };
-  const address = (bare ?? "").replace(/[.,;:!?]+$/, "");
-  return { kind: "link", text: address, href: address };
+/** @param {any} token @param {Cites} cites @returns {(Node | string)[]} */
+function nodesOf(token, cites) {
+  switch (token.type) {
+    case "text":
+      return token.tokens ? inlineNodes(token.tokens, cites) : cited(decoded(token.text), cites);
+    case "escape":
+      return [token.text];
+    case "codespan":
+      return [h("code", { text: plainCode(token.text) })];
+    case "strong":
+    case "em":
+    case "del":
+      return [h(ELEMENTS[/** @type {keyof ELEMENTS} */ (token.type)], {}, ...inlineNodes(token.tokens, cites))];
+    case "br":
+      return [h("br")];
+    case "link":
+      return linkNodes(token, inlineNodes(token.tokens, IN_LINK));
+    case "image":
+      // Not fetched: whoever wrote the text would learn who reads it, and when.
+      return imageNodes(token, decoded(token.text) || "image", cites);
+    case "checkbox":
+      return [h("span", { class: "task", role: "img", "aria-label": token.checked ? "Done:" : "To do:" })];
+    default:
+      return [token.raw];
+  }
+}
+
+/** Of the text of a link, in which is no button, and no other link. @type {Cites} */
+const IN_LINK = new Set();
+
+/** @param {any} token @param {string} label @param {Cites} cites @returns {(Node | string)[]} */
+function imageNodes(token, label, cites) {
+  return cites === IN_LINK ? [label] : linkNodes(token, [label]);
+}
+
+/** @param {any} token @param {(Node | string)[]} label @returns {(Node | string)[]} */
+function linkNodes(token, label) {
+  const href = safeHref(decoded(token.href));
+  if (!href) return [token.raw];
+  const link = h("a", { href, rel: "noopener noreferrer nofollow", target: "_blank" }, ...label);
+  const text = link.textContent ?? "";
+  if (honest(text, href) !== text) link.textContent = honest(text, href);
+  return [link];
+}
+
+/** @param {string} text @param {Cites} cites @returns {(Node | string)[]} */
+function cited(text, cites) {
+  if (cites.size === 0 || !text.includes("[")) return [text];
+  return text.split(CITATION).map((piece, index) => {
+    if (index % 2 === 0) return piece;
+    if (!cites.has(piece)) return `[${piece}]`;
+    return h("button", {
+      type: "button",
+      class: "cite",
+      "data-n": piece,
+      "aria-label": `Source ${piece}`,
+      text: `[${piece}]`,
+    });
+  });
 }

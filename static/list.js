@@ -1,31 +1,16 @@
 // @ts-check
 /**
- * The caller's sessions: the fold of the list stream, in the order a person expects.
- * `sessions` is what the stream (or the leading tab) said; searching asks the server and leaves it alone.
+ * The caller's sessions in the order and the words that a person expects. Pure.
  */
 
-import { applyPatch } from "./patch.js";
-
-/** @typedef {import("./types.js").Session} Session */
-/** @typedef {import("./types.js").AgUiEvent} AgUiEvent */
-/** @typedef {{ sessions: Record<string, Session> }} ListState */
+/** @typedef {import("./client/types.js").Session} Session */
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
-
-/**
- * Return the list after `event`; events of the housekeeping around a patch change nothing.
- * @param {ListState} state
- * @param {AgUiEvent} event
- * @returns {ListState}
- * @throws {TypeError} a patch does not fit: only a new snapshot helps
- */
-export function foldList(state, event) {
-  if (event.type === "STATE_SNAPSHOT") return { sessions: event.snapshot.sessions ?? {} };
-  if (event.type === "STATE_DELTA") return applyPatch(state, event.delta);
-  return state;
-}
+const TITLE_CHARS = 60;
+/** Characters that turn the text after them around: harmless in an element of its own, not in a window's title. */
+const BIDI_CONTROLS = /[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 /**
  * Return the sessions of a list, latest activity first.
@@ -65,4 +50,49 @@ export function shortAge(time, now = Date.now()) {
  */
 export function titleOf(session) {
   return session?.title?.trim() || "New chat";
+}
+
+/**
+ * Return a text without what would turn the rest of a line around.
+ * @param {string} text
+ * @returns {string}
+ */
+export function plain(text) {
+  return text.replace(BIDI_CONTROLS, "");
+}
+
+/**
+ * Return how many messages there are, in words.
+ * @param {number | undefined} count
+ * @returns {string}
+ */
+export function countText(count = 0) {
+  return count === 1 ? "1 message" : `${count} messages`;
+}
+
+/**
+ * Return the open chat as its own stream tells it, which is sooner than the list does; null while nobody knows of it.
+ * @param {string} id
+ * @param {Session | null} listed
+ * @param {{ session: Session | null, run: import("./client/types.js").Run | null, count: number, text: string }} told
+ *   `text`: the message on its way that the server will name the chat after
+ * @returns {Session | null}
+ */
+export function openSession(id, listed, { session, run, count, text }) {
+  if (!listed && !session && !text) return null;
+  const title = listed?.title ?? session?.title ?? titleFrom(text);
+  const created_at = new Date().toISOString();
+  const message_count = Math.max(listed?.message_count ?? 0, count);
+  return { session_id: id, created_at, ...session, ...listed, title, message_count, run: run && { status: "running", ...run } };
+}
+
+/**
+ * Return the title that the server will make of a first message.
+ * @param {string} message
+ * @returns {string | null}
+ */
+function titleFrom(message) {
+  const letters = [...message.trim().replace(/\s+/g, " ")];
+  const isLong = letters.length > TITLE_CHARS;
+  return (isLong ? `${letters.slice(0, TITLE_CHARS - 1).join("").trimEnd()}…` : letters.join("")) || null;
 }

@@ -1,16 +1,32 @@
 // @ts-check
 /**
- * What is on the page: draws the chat and its frame from what the controllers hold, at most once per frame.
+ * The frame of a conversation: its title, the connection, and what stands in the place of messages.
  */
 
-import { titleOf } from "./list.js";
 import { byId } from "./dom.js";
-import { isBehind } from "./stream.js";
+import { plain, titleOf } from "./list.js";
+import { worded } from "./setup.js";
 
-/** @typedef {import("./chat.js").Chat} Chat */
-/** @typedef {import("./types.js").Outgoing} Outgoing */
-/** @typedef {import("./types.js").Session} Session */
-/** @typedef {import("./types.js").Status} Status */
+/** @typedef {import("./client/types.js").Problem} Problem */
+/** @typedef {import("./client/types.js").Session} Session */
+/** @typedef {import("./connection.js").Shown} Shown */
+
+/**
+ * @typedef {object} Frame
+ * @property {Session | null} session
+ * @property {boolean} isKnown the server knows of it
+ * @property {boolean} isDraft nobody knows of the session yet
+ * @property {boolean} isEmpty nothing is said in it, and nothing on its way
+ * @property {boolean} isLoading
+ * @property {boolean} isRunning
+ * @property {boolean} isDoomed it is about to be deleted, and that can be taken back
+ * @property {Problem | null} problem
+ * @property {Shown} connection
+ * @property {number} now
+ */
+
+const SOON_MS = 10 * 60_000;
+const MINUTE_MS = 60_000;
 
 /**
  * Return a function that calls `draw` before the next paint, however often it is called until then.
@@ -19,87 +35,92 @@ import { isBehind } from "./stream.js";
  */
 export function oncePerFrame(draw) {
   let isWaiting = false;
+  const now = () => {
+    if (!isWaiting) return;
+    isWaiting = false;
+    draw();
+  };
   return () => {
     if (isWaiting) return;
     isWaiting = true;
-    requestAnimationFrame(() => {
-      isWaiting = false;
-      draw();
-    });
+    requestAnimationFrame(now);
+    // A hidden page has no frames: it is drawn now and then, for its title and for who comes back to it.
+    if (document.hidden) setTimeout(now, 500);
   };
 }
 
-/**
- * Return the ids of sent messages that the session shows by itself now.
- * @param {Chat} chat
- * @param {Outgoing[]} outgoing
- * @returns {string[]}
- */
-export function arrived(chat, outgoing) {
-  if (outgoing.length === 0) return [];
-  const { messages, shared } = chat.state;
-  const known = new Set([...messages.map(({ id }) => id), ...shared.queue.map(({ message_id }) => message_id)]);
-  const isPassed = (/** @type {string} */ cursor) => chat.cursor === cursor || isBehind(cursor, chat.cursor);
-  return outgoing
-    .filter(({ message_id, phase, cursor }) => known.has(message_id) || (phase === "accepted" && isPassed(cursor)))
-    .map(({ message_id }) => message_id);
+/** @param {Frame} frame */
+export function drawFrame(frame) {
+  drawTitle(frame);
+  drawConnection(frame.connection);
+  const { isKnown, isEmpty, isLoading, isDraft, isDoomed, problem } = frame;
+  const hasProblem = problem !== null || isDoomed;
+  byId("session-menu").hidden = isDraft || hasProblem || !isKnown;
+  byId("loading").hidden = !(isLoading && isEmpty) || hasProblem;
+  byId("welcome").hidden = !isEmpty || isLoading || hasProblem;
+  byId("setup").hidden = !isDraft;
+  byId("problem").hidden = !hasProblem;
+  byId("messages").classList.toggle("gone", isDoomed);
+  drawProblem(frame);
+}
+
+/** @param {Frame} frame */
+function drawTitle({ session, isDraft, isRunning, problem, now }) {
+  const title = isDraft ? "New chat" : problem && !session ? "No such chat" : titleOf(session);
+  setText("title", title);
+  document.title = isDraft ? "Sessionstream" : `${isRunning ? "● " : ""}${plain(title)} – Sessionstream`;
+  const about = [session?.agent, session?.persona].filter(Boolean).map((name) => worded(String(name)));
+  const subtitle = byId("subtitle");
+  subtitle.hidden = isDraft || about.length === 0;
+  setText("subtitle", about.join(" · "));
+  const left = Date.parse(session?.expires_at ?? "") - now;
+  const isSoon = !isDraft && !problem && !isRunning && left < SOON_MS;
+  byId("expiry").hidden = !isSoon;
+  if (isSoon) setText("expiry", expiryText(left));
 }
 
 /**
- * Return what to say about the connection, and how it looks.
- * @param {Status} status
- * @param {number} now
- * @returns {{ text: string, look: "good" | "busy" | "bad" | "none", canRetry: boolean }}
+ * Say when a chat expires.
+ * @param {number} left ms
+ * @returns {string}
  */
-export function describeStatus(status, now) {
-  switch (status.phase) {
-    case "live":
-      return { text: "Live", look: "good", canRetry: false };
-    case "connecting":
-      return { text: "Connecting …", look: "busy", canRetry: false };
-    case "reconnecting":
-      return { text: "Reconnecting …", look: "busy", canRetry: false };
-    case "waiting":
-      return {
-        text: `Reconnecting in ${Math.max(0, Math.ceil((status.until - now) / 1000))} s`,
-        look: "bad",
-        canRetry: true,
-      };
-    case "ended":
-      return { text: "Ended", look: "none", canRetry: false };
-    default:
-      return { text: "", look: "none", canRetry: false };
+export function expiryText(left) {
+  const minutes = Math.ceil(left / MINUTE_MS);
+  if (minutes <= 1) return "Expires within a minute: write to keep it";
+  return `Expires in ${minutes} min: write to keep it`;
+}
+
+/** @param {Shown} shown */
+function drawConnection({ status, text, banner }) {
+  byId("connection").dataset.status = status;
+  setText("connection-text", text);
+  byId("banner").hidden = banner === "";
+  setText("banner-text", banner);
+}
+
+/** @param {Frame} frame */
+function drawProblem({ problem, isDoomed, isEmpty }) {
+  byId("problem-undo").hidden = !isDoomed;
+  if (isDoomed) {
+    setText("problem-title", "This chat was deleted");
+    return setText("problem-detail", "It can be taken back for a few seconds.");
   }
+  if (!problem) return;
+  const [title, detail] = WORDS[problem.code] ?? ["This chat cannot be opened", problem.detail];
+  setText("problem-title", title);
+  setText("problem-new", isEmpty ? "Start a new chat" : "Go on in a new chat");
+  setText("problem-detail", isEmpty ? detail : `${detail} What you see is still yours to read and copy.`);
 }
 
-/**
- * Draw the header and what stands in the place of a transcript that is not there.
- * @param {Chat} chat
- * @param {{ isDraft: boolean, hasOutgoing: boolean, listed: Session | undefined, now: number }} view
- */
-export function drawFrame(chat, { isDraft, hasOutgoing, listed, now }) {
-  const { session, run } = chat.state.shared;
-  const title = chat.problem && !session ? "No such session" : titleOf(session ?? listed);
-  const isEmpty = chat.state.messages.length === 0 && !hasOutgoing;
-  setText("title", isDraft ? "New chat" : title);
-  document.title = isDraft ? "Sessionstream" : `${run ? "● " : ""}${title} – Sessionstream`;
-  byId("session-tools").hidden = isDraft || !session || chat.problem !== null;
-  byId("export").setAttribute("href", `api/sessions/${encodeURIComponent(chat.sessionId)}/export?format=markdown`);
-  byId("loading").hidden = !(chat.isLoading && isEmpty);
-  byId("welcome").hidden = !isEmpty || chat.isLoading || chat.problem !== null;
-  byId("problem").hidden = chat.problem === null || hasOutgoing;
-  setText("problem-title", isEmpty ? "This session is not here" : "This session has ended");
-  setText("problem-detail", chat.problem?.detail ?? "");
-  drawStatus(chat.status, now);
-}
-
-/** @param {Status} status @param {number} now */
-function drawStatus(status, now) {
-  const { text, look, canRetry } = describeStatus(status, now);
-  setText("status-text", text);
-  byId("status").dataset.look = look;
-  byId("retry").hidden = !canRetry;
-}
+/** What became of a session, by code. @type {Record<string, [string, string]>} */
+const WORDS = {
+  session_expired: [
+    "This chat has expired",
+    "Nothing was said in it for longer than this server keeps a conversation.",
+  ],
+  session_deleted: ["This chat was deleted", "It was deleted here or on another device."],
+  session_not_found: ["This chat is not here", "It may have been deleted long ago, or it belongs to somebody else."],
+};
 
 /** @param {string} id @param {string} text */
 function setText(id, text) {

@@ -1,44 +1,30 @@
 // @ts-check
 /**
- * The frame around the chat: the drawer of small screens, the dialog, the toast, copying.
+ * The frame around the chat: the drawer of small screens, copying, citations, the theme.
  */
 
 import { originals } from "./answer.js";
 import { byId } from "./dom.js";
+import { keep, recall } from "./kept.js";
+import { complain } from "./toast.js";
 
-const TOAST_MS = 6000;
-let toastTimer = 0;
+/** @typedef {"" | "light" | "dark"} Theme empty: the system's */
 
-/**
- * Say something that went wrong, for a while.
- * @param {string} text
- */
-export function toast(text) {
-  const element = byId("toast");
-  clearTimeout(toastTimer);
-  element.textContent = text;
-  element.hidden = false;
-  toastTimer = setTimeout(() => (element.hidden = true), TOAST_MS);
+/** @returns {Theme} */
+export function theme() {
+  return /** @type {Theme} */ (recall("theme", ""));
 }
 
-/**
- * Ask whether to delete something that cannot come back.
- * @param {string} name
- * @returns {Promise<boolean>}
- */
-export function confirmDelete(name) {
-  const dialog = /** @type {HTMLDialogElement} */ (byId("confirm"));
-  byId("confirm-name").textContent = name;
-  dialog.returnValue = "";
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "delete"), { once: true });
-  });
+/** @param {Theme} chosen */
+export function setTheme(chosen) {
+  keep("theme", chosen || null);
+  if (chosen) document.documentElement.dataset.theme = chosen;
+  else delete document.documentElement.dataset.theme;
 }
 
 /**
  * Make the sidebar a drawer on small screens: closed it is out of reach, open it holds the focus.
- * @returns {{ close: () => boolean }} `close` says whether it was open
+ * @returns {{ open: () => void, close: () => boolean }} `close` says whether it was open
  */
 export function makeDrawer() {
   const sidebar = byId("sidebar");
@@ -59,7 +45,7 @@ export function makeDrawer() {
     const was = small.matches && isOpen;
     isOpen = open;
     apply();
-    if (open) byId("close-drawer").focus();
+    if (open && small.matches) byId("close-drawer").focus();
     else if (was) opener.focus();
     return was;
   };
@@ -68,7 +54,7 @@ export function makeDrawer() {
   scrim.addEventListener("click", () => set(false));
   small.addEventListener("change", apply);
   apply();
-  return { close: () => set(false) };
+  return { open: () => void set(true), close: () => set(false) };
 }
 
 /**
@@ -80,10 +66,11 @@ export function enableCopying(area) {
     const button = /** @type {HTMLElement} */ (event.target).closest("[data-copy]");
     if (!(button instanceof HTMLElement)) return;
     const message = button.closest(".message");
-    const shown =
-      button.dataset.copy === "code" ? button.closest(".code")?.querySelector("code") : message?.querySelector(".body");
-    if (!message || !shown) return;
-    void copy(shown, (button.dataset.copy === "answer" && originals.get(message)) || (shown.textContent ?? ""), button);
+    const place = { code: button.closest(".code")?.querySelector("code"), question: message?.querySelector(".text") };
+    const shown = place[/** @type {keyof place} */ (button.dataset.copy)] ?? message?.querySelector(".body");
+    if (!shown) return;
+    const original = button.dataset.copy === "answer" && message ? originals.get(message) : undefined;
+    void copy(shown, original ?? shown.textContent ?? "", button);
   });
 }
 
@@ -95,7 +82,7 @@ async function copy(shown, text, button) {
   } catch {
     // No clipboard on plain HTTP beyond loopback: select it, so that the keyboard can.
     getSelection()?.selectAllChildren(shown);
-    return toast("Selected: press Ctrl+C to copy.");
+    return complain("Selected: press Ctrl+C to copy.");
   }
   if (label) label.textContent = "Copied";
   setTimeout(() => label && (label.textContent = "Copy"), 1500);

@@ -1,21 +1,24 @@
 // @ts-check
 /**
- * The list of sessions: newest first, renamed in place, searched on the server.
+ * The list of chats: newest first, renamed in place, searched on the server.
  */
 
 import { api, ApiError } from "./api.js";
-import { byId, h, iconButton } from "./dom.js";
+import { byId, h, iconButton, part } from "./dom.js";
 import { renderKeyed } from "./keyed.js";
-import { newestFirst, shortAge, titleOf } from "./list.js";
+import { countText, newestFirst, plain, shortAge, titleOf } from "./list.js";
 import { editTitle } from "./title.js";
 
-/** @typedef {import("./types.js").Session} Session */
+/** @typedef {import("./client/types.js").Session} Session */
 /** @typedef {import("./keyed.js").Item} Item */
 
 /**
  * @typedef {object} SidebarListeners
  * @property {(session: Session, title: string) => void} onRename
  * @property {(session: Session) => void} onDelete
+ * @property {(session: Session, button: HTMLElement) => void} onMenu
+ * @property {(session: Session) => boolean} isUnread
+ * @property {(session: Session) => boolean} isHidden
  */
 
 const TYPING_MS = 200;
@@ -35,12 +38,7 @@ export class Sidebar {
   constructor(listeners) {
     this.#listeners = listeners;
     this.#search.addEventListener("input", () => this.#typed());
-    this.#search.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.#search.value) return;
-      event.stopPropagation();
-      this.#search.value = "";
-      this.#typed();
-    });
+    this.#search.addEventListener("keydown", (event) => this.#searched(event));
     this.#list.addEventListener("keydown", (event) => this.#pressed(event));
   }
 
@@ -51,51 +49,83 @@ export class Sidebar {
     this.#draw();
   }
 
-  /** Ask the server again, if a search is shown: something has changed that it may have found. */
-  searchAgain() {
-    if (this.#found) this.#typed();
+  /** Let the user search. */
+  focusSearch() {
+    this.#search.focus();
+    this.#search.select();
+  }
+
+  /** Return the chat below or above the open one, as listed. @param {1 | -1} step @returns {string | undefined} */
+  neighbour(step) {
+    const ids = this.#shown().map(({ session_id }) => session_id);
+    const at = ids.indexOf(this.#currentId);
+    return at < 0 ? ids[0] : ids[at + step];
+  }
+
+  /** Edit a title where it stands. @param {string} id */
+  rename(id) {
+    const session = this.#session(id);
+    const row = /** @type {HTMLElement | null} */ (this.#list.querySelector(`[data-id="${CSS.escape(id)}"]`));
+    if (session && row) editTitle(row, titleOf(session), (title) => this.#listeners.onRename(session, title));
+  }
+
+  /** @returns {Session[]} */
+  #shown() {
+    const known = this.#sessions ?? {};
+    // What the list says is newer than what a search found; what it says no more is gone.
+    const found = this.#found?.map((session) => known[session.session_id] ?? session);
+    return (found ?? newestFirst(known)).filter((session) => !this.#listeners.isHidden(session));
   }
 
   #draw() {
-    const known = this.#sessions ?? {};
-    const sessions = this.#found?.map((session) => known[session.session_id] ?? session) ?? newestFirst(known);
     const now = Date.now();
-    renderKeyed(
-      this.#list,
-      this.#sessions || this.#found ? sessions.map((session) => this.#item(session, now)) : skeletons(),
-    );
-    const isEmpty = this.#sessions !== null && sessions.length === 0;
-    this.#note.hidden = !isEmpty;
-    this.#note.textContent = this.#found ? "No session matches." : "No sessions yet. Ask something.";
+    const sessions = this.#shown();
+    const isKnown = this.#sessions !== null || this.#found !== null;
+    renderKeyed(this.#list, isKnown ? sessions.map((session) => this.#item(session, now)) : skeletons());
+    this.#list.setAttribute("aria-busy", String(!isKnown));
+    this.#note.hidden = !isKnown || sessions.length > 0;
+    const text = this.#found ? "No chat matches. Titles and messages were searched." : "Your chats will stand here.";
+    if (this.#note.textContent !== text) this.#note.textContent = text;
   }
 
   /** @param {Session} session @param {number} now @returns {Item} */
   #item(session, now) {
     const isCurrent = session.session_id === this.#currentId;
-    const title = titleOf(session);
-    const age = shortAge(session.last_activity ?? session.created_at, now);
     const isRunning = Boolean(session.run);
+    const shown = {
+      title: titleOf(session),
+      about: [shortAge(session.last_activity ?? session.created_at, now), countText(session.message_count)].join(" · "),
+      isRunning,
+      isUnread: !isCurrent && !isRunning && this.#listeners.isUnread(session),
+      isCurrent,
+    };
     return {
       key: session.session_id,
-      shows: [title, age, isRunning, isCurrent],
+      shows: Object.values(shown),
       make: () => this.#element(session.session_id),
-      fill: (element) => fillSession(element, { title, age, isRunning, isCurrent }),
+      fill: (element) => fillSession(element, shown),
     };
   }
 
   /** @param {string} id @returns {HTMLElement} */
   #element(id) {
+    const props = { "data-testid": "session-item", "data-session-id": id, href: `#/s/${encodeURIComponent(id)}` };
     const link = h(
       "a",
-      { class: "session", href: `#/s/${encodeURIComponent(id)}` },
-      h("span", { class: "dot" }),
-      h("span", { class: "title" }),
-      h("span", { class: "age" }),
+      { class: "session", ...props },
+      h("span", { class: "title", dir: "auto" }),
+      h("span", { class: "about" }),
+      h("span", { class: "mark" }),
     );
-    const rename = iconButton("pencil", "Rename", () => this.#rename(id));
-    const remove = iconButton("trash", "Delete", () => this.#delete(id));
-    link.addEventListener("dblclick", () => this.#rename(id));
-    return h("li", { "data-id": id }, link, h("span", { class: "actions" }, rename, remove));
+    const more = iconButton("more", "More", () => {
+      const session = this.#session(id);
+      if (session) this.#listeners.onMenu(session, more);
+    });
+    more.classList.add("row-more");
+    more.setAttribute("aria-haspopup", "menu");
+    more.setAttribute("aria-expanded", "false");
+    link.addEventListener("dblclick", () => this.rename(id));
+    return h("li", { "data-id": id }, link, more);
   }
 
   /** @param {string} id @returns {Session | undefined} */
@@ -103,39 +133,45 @@ export class Sidebar {
     return this.#sessions?.[id] ?? this.#found?.find((session) => session.session_id === id);
   }
 
-  /** @param {string} id */
-  #rename(id) {
-    const session = this.#session(id);
-    const row = this.#list.querySelector(`[data-id="${CSS.escape(id)}"]`);
-    if (session && row)
-      editTitle(/** @type {HTMLElement} */ (row), titleOf(session), (title) =>
-        this.#listeners.onRename(session, title),
-      );
-  }
-
-  /** @param {string} id */
-  #delete(id) {
-    const session = this.#session(id);
-    if (session) this.#listeners.onDelete(session);
+  /** @param {KeyboardEvent} event */
+  #searched(event) {
+    if (event.key === "Escape" && this.#search.value) {
+      event.stopPropagation();
+      this.#search.value = "";
+      this.#typed();
+    } else if (event.key === "ArrowDown" || event.key === "Enter") {
+      event.preventDefault();
+      const first = this.#list.querySelector("a.session");
+      if (!(first instanceof HTMLElement)) return;
+      if (event.key === "Enter") first.click();
+      else first.focus();
+    }
   }
 
   /** @param {KeyboardEvent} event */
   #pressed(event) {
     const link = /** @type {HTMLElement} */ (event.target);
     const id = link.closest("li")?.dataset.id;
-    if (!id || !link.matches("a.session")) return;
+    if (!id || !link.matches("a.session") || event.altKey || event.ctrlKey || event.metaKey) return;
     const links = Array.from(this.#list.querySelectorAll("a.session"));
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step) /** @type {HTMLElement | undefined} */ (links[links.indexOf(link) + step])?.focus();
-    else if (event.key === "F2") this.#rename(id);
-    else if (event.key === "Delete") this.#delete(id);
-    else return;
+    const at = links.indexOf(link);
+    const ends = { Home: 0, End: links.length - 1, ArrowDown: at + 1, ArrowUp: at - 1 };
+    const session = this.#session(id);
+    if (Object.hasOwn(ends, event.key)) {
+      const next = links[ends[/** @type {keyof typeof ends} */ (event.key)]];
+      /** @type {HTMLElement} */ (next ?? (event.key === "ArrowUp" ? this.#search : link)).focus();
+    } else if (event.key === "F2") this.rename(id);
+    else if (event.key === "Delete" && session) {
+      /** @type {HTMLElement} */ (links[at + 1] ?? links[at - 1] ?? byId("new")).focus();
+      this.#listeners.onDelete(session);
+    } else return;
     event.preventDefault();
   }
 
   #typed() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#find(this.#search.value.trim()), TYPING_MS);
+    const text = this.#search.value.trim();
+    this.#timer = setTimeout(() => void this.#find(text), text ? TYPING_MS : 0);
   }
 
   /** @param {string} text */
@@ -155,18 +191,20 @@ export class Sidebar {
 
 /**
  * @param {HTMLElement} element
- * @param {{ title: string, age: string, isRunning: boolean, isCurrent: boolean }} shown
+ * @param {{ title: string, about: string, isRunning: boolean, isUnread: boolean, isCurrent: boolean }} shown
  */
-function fillSession(element, { title, age, isRunning, isCurrent }) {
-  const link = /** @type {HTMLElement} */ (element.querySelector("a"));
-  const [dot, titleElement, ageElement] = /** @type {HTMLElement[]} */ (Array.from(link.children));
-  if (!dot || !titleElement || !ageElement) return;
-  titleElement.textContent = title;
-  ageElement.textContent = age;
+function fillSession(element, { title, about, isRunning, isUnread, isCurrent }) {
+  const link = part(element, "a");
+  part(link, ".title").textContent = title;
+  part(link, ".about").textContent = about;
   link.title = title;
-  element.classList.toggle("running", isRunning);
-  dot.toggleAttribute("hidden", !isRunning);
-  dot.textContent = isRunning ? "answering" : "";
+  link.classList.toggle("running", isRunning);
+  link.classList.toggle("unread", isUnread);
+  const mark = isRunning ? "Answering" : isUnread ? "Unread" : "";
+  // A name on the mark itself: colour alone would say nothing to many.
+  const sign = part(link, ".mark");
+  sign.replaceChildren(...(mark ? [h("span", { class: "visually-hidden", text: `, ${mark}` })] : []));
+  part(element, ".row-more").setAttribute("aria-label", `More for ${plain(title)}`);
   if (isCurrent) link.setAttribute("aria-current", "page");
   else link.removeAttribute("aria-current");
 }

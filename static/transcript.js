@@ -1,22 +1,22 @@
 // @ts-check
 /**
- * The column of messages: what is shown in which order, how it scrolls, and what a screen reader hears of it.
+ * The column of messages: how much of it is made when, and how it scrolls.
+ *
+ * A long conversation opens at its end: what is seen first is made first, and the rest while nothing else is to do, so
+ * that searching in the page and going back find all of it.
  */
 
-import { textOf } from "./answer.js";
-import { byId, h } from "./dom.js";
+import { Announcer } from "./announcer.js";
+import { byId } from "./dom.js";
+import { entriesOf } from "./entries.js";
 import { renderKeyed } from "./keyed.js";
-import { endingItem, messageItem, outgoingItem, queueItem, typingItem } from "./messages.js";
 
-/** @typedef {import("./types.js").ChatState} ChatState */
-/** @typedef {import("./types.js").Ending} Ending */
-/** @typedef {import("./types.js").Outgoing} Outgoing */
+/** @typedef {import("./entries.js").Scene} Scene */
 /** @typedef {import("./keyed.js").Item} Item */
 
 const NEAR_PX = 48;
-
-/** A run that ended without an answer before the page came: how, the messages do not say. @type {Ending} */
-const UNANSWERED = { kind: "stopped", run_id: "", message: "", code: "" };
+const FIRST = 40;
+const STEP = 20;
 
 /** The transcript view. It keeps to the end of the text unless the reader has scrolled up. */
 export class Transcript {
@@ -25,12 +25,23 @@ export class Transcript {
   #jump = byId("jump");
   #announcer = new Announcer(byId("announcer"));
   #follows = true;
+  #hasNews = false;
   #lastTop = 0;
+  /** @type {Item[]} */ #items = [];
+  /** How many entries at the beginning are not made yet. */ #hidden = 0;
+  #isGrowing = false;
+  #sessionId = "";
+  /** @type {unknown} */ #shown = null;
 
   constructor() {
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    this.#jump.addEventListener("click", () => this.follow());
-    new ResizeObserver(() => this.#keepToEnd()).observe(this.#scroller);
+    this.#jump.addEventListener("click", () => {
+      this.follow();
+      this.#scroller.focus({ preventScroll: true });
+    });
+    const observer = new ResizeObserver(() => this.#keepToEnd());
+    observer.observe(this.#scroller);
+    observer.observe(this.#list);
   }
 
   /** Go to the end, and stay there. */
@@ -39,15 +50,48 @@ export class Transcript {
     this.#keepToEnd();
   }
 
-  /**
-   * @param {ChatState} state
-   * @param {Outgoing[]} outgoing
-   * @param {number} now
-   */
-  render(state, outgoing, now) {
-    renderKeyed(this.#list, itemsOf(state, outgoing, now));
-    this.#announcer.hear(state);
+  /** @param {Scene} scene */
+  render(scene) {
+    const { messages } = scene.view;
+    const isOther = scene.sessionId !== this.#sessionId;
+    this.#items = entriesOf(scene);
+    if (isOther || this.#list.childElementCount === 0) {
+      this.#sessionId = scene.sessionId;
+      this.#hidden = Math.max(0, this.#items.length - FIRST);
+    }
+    if (!isOther && !this.#follows && messages !== this.#shown) this.#hasNews = true;
+    this.#shown = messages;
+    this.#draw();
+    this.#announcer.hear(scene.view);
     this.#keepToEnd();
+  }
+
+  #draw() {
+    this.#hidden = Math.min(this.#hidden, Math.max(0, this.#items.length - FIRST));
+    renderKeyed(this.#list, this.#items.slice(this.#hidden));
+    if (this.#hidden > 0) this.#grow();
+  }
+
+  /** Make more of what is above, when there is time. */
+  #grow() {
+    if (this.#isGrowing) return;
+    this.#isGrowing = true;
+    whenIdle(() => {
+      this.#isGrowing = false;
+      this.#more();
+    });
+  }
+
+  #more() {
+    if (this.#hidden === 0) return;
+    const { scrollHeight, scrollTop } = this.#scroller;
+    this.#hidden = Math.max(0, this.#hidden - STEP);
+    this.#draw();
+    if (this.#follows) this.#keepToEnd();
+    else if (!CSS.supports("overflow-anchor", "auto")) {
+      // The browser does not hold the place by itself.
+      this.#scroller.scrollTop = scrollTop + this.#scroller.scrollHeight - scrollHeight;
+    }
   }
 
   #scrolled() {
@@ -57,73 +101,28 @@ export class Transcript {
     if (isAtEnd) this.#follows = true;
     else if (scrollTop < this.#lastTop) this.#follows = false;
     this.#lastTop = scrollTop;
-    this.#jump.hidden = this.#follows;
+    if (this.#hidden > 0 && scrollTop < 2 * clientHeight) this.#more();
+    this.#drawJump();
   }
 
   #keepToEnd() {
     if (this.#follows) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#drawJump();
+  }
+
+  #drawJump() {
+    if (this.#follows) this.#hasNews = false;
     this.#jump.hidden = this.#follows;
+    this.#jump.classList.toggle("news", this.#hasNews);
+    const text = this.#hasNews ? "New below" : "Jump to latest";
+    const label = byId("jump-text");
+    if (label.textContent !== text) label.textContent = text;
   }
 }
 
-/** @param {ChatState} state @param {Outgoing[]} outgoing @param {number} now @returns {Item[]} */
-function itemsOf({ messages, open, shared, ending }, outgoing, now) {
-  const results = new Map(
-    messages.filter(({ role }) => role === "tool").map((message) => [String(message.toolCallId), message]),
-  );
-  const shown = messages.filter(({ role }) => role !== "tool" && role !== "activity");
-  const items = shown.map((message) => messageItem(message, open.includes(message.id), results));
-  const last = shown.at(-1);
-  if (shared.run && !(last?.role === "assistant" && open.includes(last.id) && textOf(last.content)))
-    items.push(typingItem());
-  if (ending && (ending.kind === "failed" || last?.role !== "assistant")) items.push(endingItem(ending));
-  const isIdle = !shared.run && shared.queue.length === 0 && outgoing.length === 0;
-  if (isIdle && !ending && last?.role === "user") items.push(endingItem(UNANSWERED));
-  items.push(...shared.queue.map(queueItem));
-  items.push(...outgoing.map((item) => outgoingItem(item, now)));
-  return items;
-}
-
-/** Says an answer to screen readers sentence by sentence: a live region that grows by tokens would stutter. */
-class Announcer {
-  #region;
-  #messageId = "";
-  #said = 0;
-  #wasOpen = false;
-
-  /** @param {HTMLElement} region */
-  constructor(region) {
-    this.#region = region;
-  }
-
-  /** @param {ChatState} state */
-  hear({ messages, open, ending }) {
-    const message = messages.findLast(({ role }) => role === "assistant");
-    if (!message) return;
-    const isOpen = open.includes(message.id);
-    const text = textOf(message.content);
-    if (message.id !== this.#messageId) {
-      this.#messageId = message.id;
-      // What stood there when the page came is not news.
-      this.#said = isOpen ? 0 : text.length;
-    }
-    const end = isOpen ? endOfSentence(text, this.#said) : text.length;
-    if (end > this.#said) this.#say(text.slice(this.#said, end));
-    if (this.#wasOpen && !isOpen && ending)
-      this.#say(ending.kind === "stopped" ? "Stopped." : `Failed. ${ending.message}`);
-    this.#said = Math.max(this.#said, end);
-    this.#wasOpen = isOpen;
-  }
-
-  /** @param {string} text */
-  #say(text) {
-    this.#region.append(h("p", { text }));
-    while (this.#region.children.length > 4) this.#region.firstElementChild?.remove();
-  }
-}
-
-/** @param {string} text @param {number} from @returns {number} */
-function endOfSentence(text, from) {
-  const ends = [". ", ".\n", "? ", "! ", ":\n", "\n\n"].map((mark) => text.lastIndexOf(mark));
-  return Math.max(from, ...ends.map((at) => at + 1));
+/** @param {() => void} action */
+function whenIdle(action) {
+  // Safari has no idle callback.
+  if ("requestIdleCallback" in window) requestIdleCallback(action, { timeout: 1000 });
+  else setTimeout(action, 50);
 }

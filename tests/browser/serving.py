@@ -19,16 +19,24 @@ ROOT = Path(__file__).resolve().parents[2]
 START_S = 30
 STOP_S = 10
 
+SCRIPTED = """default = "scripted"
+
+[agents.scripted]
+kind = "scripted"
+description = "Plays what it is told"
+"""
+
 
 class ServerProcess:
-    """`python -m server` with the scripted agent; `url` is where it listens while it runs."""
+    """`python -m server`, by default with the scripted agent; `url` is where it listens while it runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, agents: str = SCRIPTED, **environment: str) -> None:
         self._folder = folder
         self._port = _free_port()
         self._process: Process | None = None
         self._agents = folder / "agents.toml"
-        self._agents.write_text('default = "scripted"\n\n[agents.scripted]\nkind = "scripted"\n', encoding="utf-8")
+        self._agents.write_text(agents, encoding="utf-8")
+        self._environment = environment
 
     @property
     def url(self) -> str:
@@ -40,7 +48,10 @@ class ServerProcess:
         data = str(self._folder / "data")
         command = [sys.executable, "-m", "server", "--agents", str(self._agents), "--data", data, "--no-docs"]
         self._process = await anyio.open_process(
-            [*command, "--port", str(self._port)], cwd=ROOT, env=dict(os.environ), stdout=subprocess.DEVNULL
+            [*command, "--port", str(self._port)],
+            cwd=ROOT,
+            env=os.environ | self._environment,
+            stdout=subprocess.DEVNULL,
         )
         assert self._process.stderr is not None
         said = ""
@@ -72,9 +83,9 @@ def _free_port() -> int:
 
 
 @asynccontextmanager
-async def serve(folder: Path) -> AsyncIterator[ServerProcess]:
-    """Run a server while the block runs."""
-    server = ServerProcess(folder)
+async def serve(folder: Path, agents: str = SCRIPTED, **environment: str) -> AsyncIterator[ServerProcess]:
+    """Run a server while the block runs, with these agents and variables of its environment."""
+    server = ServerProcess(folder, agents, **environment)
     await server.start()
     try:
         yield server

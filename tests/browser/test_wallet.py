@@ -17,7 +17,7 @@ from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
 from scripts.blackbox.process import Server
 from server.ids import new_id
-from tests.browser.test_page import ARGUMENTS, CHROMIUM, WAIT_MS
+from tests.browser.pages import ARGUMENTS, CHROMIUM, WAIT_MS
 from tests.http.test_tool_result import EXAMPLE, PAY, wallet_server
 
 pytestmark = pytest.mark.anyio
