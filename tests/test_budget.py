@@ -51,7 +51,8 @@ def ids() -> list[str]:
 async def test_post_takes_one_commit_of_few_statements(tmp_path: Path) -> None:
     """A message is one transaction, whether its session is new or not."""
     async with counting(tmp_path) as counter:
-        await counter.open(["talk"])
+        await counter.open(["first", "talk"])
+        await counter.post("first")  # what is made once for all
         costs: list[Cost] = []
         for _ in range(2):
             costs.append(await counter.post("talk"))

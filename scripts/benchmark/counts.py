@@ -19,6 +19,7 @@ import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +38,8 @@ from server.settings import Settings
 
 WAIT_S: Final = 10
 WORD: Final = "word "
+_IS_COUNTED: Final = ContextVar("is_counted", default=False)
+"""Whether a task was started from here: another app may run on the same loop."""
 _UNCOUNTED: Final = (__file__, str(Path(asyncio.__file__).parent))
 """asyncio's own loop stands here for uvloop, which has no Python functions."""
 _AGENTS: Final = """\
@@ -253,7 +256,8 @@ class Counter:
 
         def note(frame: Any, event: str, _: Any) -> None:
             nonlocal count
-            count += event == "call" and not frame.f_code.co_filename.startswith(_UNCOUNTED)
+            if event == "call" and not frame.f_code.co_filename.startswith(_UNCOUNTED):
+                count += _IS_COUNTED.get()
 
         before = sys.getprofile()
         sys.setprofile(note)
@@ -272,6 +276,7 @@ async def counting(folder: Path, **settings: Any) -> AsyncIterator[Counter]:
     made = Settings(data=str(folder), agents=str(agents), no_docs=True, **{**unlimited, **settings})
     with traced() as statements:
         app = create_app(made)
+        token = _IS_COUNTED.set(True)
         async with app.router.lifespan_context(app), anyio.create_task_group() as tasks:
             counter = Counter(app, tasks, statements)
             await _ready(app)
@@ -280,6 +285,7 @@ async def counting(folder: Path, **settings: Any) -> AsyncIterator[Counter]:
             finally:
                 SPEAKER.say(None)
                 counter.leave()
+                _IS_COUNTED.reset(token)
 
 
 @contextmanager
