@@ -51,7 +51,13 @@ const connection = new Connection();
 const transcript = new Transcript();
 const unread = new Unread(draw);
 const lanes = new Lanes();
-const replies = new Replies(chat, { onChange: draw, onGiven: () => hasKeyboard.matches && composer.focus() });
+const replies = new Replies(chat, {
+  onChange: (problem) => {
+    if (problem) complain(problem);
+    draw();
+  },
+  onGiven: () => void (hasKeyboard.matches && composer.focus()),
+});
 const deletions = new Deletions({
   onChange: draw,
   onFailed: (title, why) => complain(`“${title}” was not deleted. ${why}`),

@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * The answers that a person gives to what an agent asks, on their way to the server.
+ * The answers that a person gives to what an agent asks, on their way to the server: on the page, and in the widget.
  */
 
-import { attempt } from "./actions.js";
+import { ApiError } from "./client/index.js";
 import { fieldsOf, singleChoice, valueOf } from "./asked.js";
 import { part } from "./dom.js";
 
@@ -16,31 +16,30 @@ export class Replies {
   #onChange;
   #onGiven;
 
-  /** @param {import("./client/index.js").ChatManager} chat @param {{ onChange: () => void, onGiven: () => void }} listeners */
-  constructor(chat, { onChange, onGiven }) {
+  /**
+   * @param {import("./client/index.js").ChatManager} chat
+   * @param {{ onChange: (problem: string) => void, onGiven?: () => void }} listeners `problem`: why one was not taken
+   */
+  constructor(chat, { onChange, onGiven = () => undefined }) {
     this.#chat = chat;
     this.#onChange = onChange;
     this.#onGiven = onGiven;
   }
 
-  /** Do what a button of a question says. @param {HTMLElement} button */
+  /** Do what a button of a question says. @param {HTMLElement} button @returns {boolean} whether it was one */
   clicked(button) {
-    const card = /** @type {HTMLElement | null} */ (button.closest(".asking"));
+    const card = /** @type {HTMLElement | null} */ (button.closest("[data-testid=approval]"));
     const question = this.#chat.state.pending?.find(({ id }) => id === card?.dataset.id);
-    if (!card || !question) return;
+    if (!card || !question) return false;
     const text = /** @type {HTMLTextAreaElement | null} */ (card.querySelector(".reply"));
-    switch (button.dataset.action) {
-      case "approve":
-        return void this.#give(question, true);
-      case "decline":
-        return void this.#give(question, false);
-      case "choose":
-        return this.#choose(question, Number(button.dataset.index));
-      case "reply":
-        return text ? this.#reply(question, text) : this.#fillIn(question, card);
-      case "refuse":
-        return void this.#give(question, "", text?.value.trim() || "The person could not.");
-    }
+    const { action, index } = button.dataset;
+    if (action === "approve" || action === "decline") void this.#give(question, action === "approve");
+    else if (action === "choose") this.#choose(question, Number(index));
+    else if (action === "refuse") void this.#give(question, "", text?.value.trim() || "The person could not.");
+    else if (action === "reply" && text) this.#reply(question, text);
+    else if (action === "reply") this.#fillIn(question, card);
+    else return false;
+    return true;
   }
 
   /** @param {Pending} question @param {number} index */
@@ -67,11 +66,17 @@ export class Replies {
   async #give({ id, toolCallId }, content, error) {
     if (this.sending.has(id)) return;
     this.sending = new Set([...this.sending, id]);
-    this.#onChange();
-    const given = await attempt("Not answered", () => this.#chat.sendToolResult(toolCallId ?? id, content, error));
+    this.#onChange("");
+    const problem = await this.#chat.sendToolResult(toolCallId ?? id, content, error).then(
+      () => "",
+      (refusal) => {
+        if (!(refusal instanceof ApiError)) throw refusal;
+        return `Not answered. ${refusal.message}`;
+      },
+    );
     // The card goes with its button: who answered writes on.
-    if (given) this.#onGiven();
+    if (!problem) this.#onGiven();
     this.sending = new Set([...this.sending].filter((one) => one !== id));
-    this.#onChange();
+    this.#onChange(problem);
   }
 }

@@ -30,6 +30,7 @@ export class Setup {
   #persona = /** @type {HTMLSelectElement} */ (byId("persona"));
   #name = /** @type {HTMLInputElement} */ (byId("name"));
   /** @type {Catalog} */ #catalog = { agents: [], personas: [], default: "" };
+  /** The agents may come after the list that says so. */ #isFirst = false;
   #last = recall("setup", { agent: "", persona: "" });
 
   /** @param {{ onAsk: (text: string) => void, onReady: () => void }} listeners */
@@ -87,8 +88,9 @@ export class Setup {
     this.#fillPersonas(session.persona ?? "");
   }
 
-  /** Show the greeting and the hints. @param {boolean} [isFirst] nobody has chatted here yet */
-  draw(isFirst = false) {
+  /** Show the greeting and the hints. @param {boolean} [isFirst] nobody has chatted here yet; left out: as before */
+  draw(isFirst = this.#isFirst) {
+    this.#isFirst = isFirst;
     const agent = this.#catalog.agents.find(({ name }) => name === this.#agent.value);
     const named = this.#persona.value || agent?.persona;
     const persona = this.#catalog.personas.find(({ name }) => name === named);

@@ -5,9 +5,9 @@
 
 import { textOf } from "../answer.js";
 import { byId } from "../dom.js";
+import { Replies } from "../replies.js";
 import { enableCopying } from "./copying.js";
 import { NoIdentity, Unreachable } from "./identity.js";
-import { Questions } from "./questions.js";
 import { wholeAnswers } from "./transcript.js";
 
 /** @typedef {import("../client/index.js").ChatManager} ChatManager */
@@ -43,7 +43,7 @@ export class Panel {
   #hello;
   #transcript;
   #composer;
-  #questions;
+  #replies;
   #complaint = "";
   /** Whether there is somebody to ask as. */ #isKnown = false;
   #isConnected = false;
@@ -60,7 +60,7 @@ export class Panel {
     this.#hello = hello;
     this.#transcript = transcript;
     this.#composer = composer;
-    this.#questions = new Questions(chat, (problem) => this.complain(problem));
+    this.#replies = new Replies(chat, { onChange: (problem) => this.complain(problem) });
   }
 
   /** Whether an answer is being written. @returns {boolean} */
@@ -218,7 +218,7 @@ export class Panel {
   #act(event) {
     const button = /** @type {HTMLElement} */ (event.target).closest("[data-action]");
     if (!(button instanceof HTMLElement)) return;
-    if (this.#questions.clicked(button)) return;
+    if (this.#replies.clicked(button)) return;
     const { action, id = "" } = button.dataset;
     if (action === "retry") void this.#chat.retryMessage(id);
     else if (action === "cancel") void this.#chat.cancelMessage(id);
@@ -248,7 +248,7 @@ export class Panel {
     const isOpen = this.#embedder.isOpen;
     if (this.#isKnown && this.#hasSession && !problem) this.#hold(isOpen || isBusy || this.#chat.isLoading);
     const greeting = this.#hello.greeting || DEFAULT_GREETING;
-    this.#transcript.render({ greeting, view, messages, answering: this.#questions.answering });
+    this.#transcript.render({ greeting, view, messages, answering: this.#replies.sending });
     this.#composer.render({ isRunning: this.isRunning, isStopping: run?.status === "stopping" });
     byId("new").hidden = messages.length === 0;
     this.#drawProblem();

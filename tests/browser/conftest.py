@@ -10,6 +10,7 @@ from playwright.async_api import Browser, async_playwright
 
 from tests.browser.pages import ARGUMENTS, CHROMIUM, Tab, opened
 from tests.browser.serving import ServerProcess, serve
+from tests.browser.tabs import Windows, windows
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +38,10 @@ async def own_server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
 async def tab(browser: Browser, server: ServerProcess) -> AsyncIterator[Tab]:
     async with opened(browser, server) as tab:
         yield tab
+
+
+@pytest.fixture
+async def own(browser: Browser, server: ServerProcess) -> AsyncIterator[Windows]:
+    """A browser of one's own, for tabs that use the client's module without the page."""
+    async with windows(browser, server) as own:
+        yield own

@@ -14,6 +14,7 @@ from playwright.async_api import Browser, BrowserContext, Page, Route
 from tests.browser.serving import ServerProcess
 
 WAIT_MS = 30_000
+ENDED = "chat.view.messages.length && !chat.state.run"
 DOCUMENT = """<!doctype html><title>client</title><script type="module">
 import * as client from "/static/client/index.js";
 import { SessionList } from "/static/session_list.js";
@@ -86,6 +87,10 @@ class Tab:
         shown: list[dict[str, Any]] = await self.run("(chat) => chat.messages")
         return shown
 
+    async def session_id(self) -> str:
+        """Return the session that it follows."""
+        return str(await self.run("(chat) => chat.getSessionId()"))
+
     async def last_text(self) -> str:
         """Return the newest answer as it is shown."""
         return str([one["content"] for one in await self.messages() if one["role"] == "assistant"][-1])
@@ -124,6 +129,11 @@ class Windows:
     async def state_of(self, session_id: str) -> Any:
         """Return what the server has of a session."""
         return await self.get(f"/api/state?session_id={session_id}")
+
+    async def stored(self, tab: Tab) -> list[dict[str, Any]]:
+        """Return the messages that the server has of a tab's session."""
+        messages: list[dict[str, Any]] = (await self.state_of(await tab.session_id()))["messages"]
+        return messages
 
     async def most_streams(self) -> int:
         """Return how many streams all tabs together held at once, at most."""

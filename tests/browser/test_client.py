@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Route
+from playwright.async_api import Route
 
 from tests.browser.serving import ServerProcess, serve
-from tests.browser.tabs import Tab, Windows, script, slowly, windows
-
-ENDED = "chat.view.messages.length && !chat.state.run"
+from tests.browser.tabs import ENDED, Tab, Windows, script, slowly
 
 pytestmark = pytest.mark.anyio
 
@@ -24,25 +22,10 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
 
 
 @pytest.fixture
-async def own(browser: Browser, server: ServerProcess) -> AsyncIterator[Windows]:
-    async with windows(browser, server) as own:
-        yield own
-
-
-@pytest.fixture
 async def tab(own: Windows) -> AsyncIterator[Tab]:
     tab = await own.open()
     yield tab
     assert tab.complaints == []
-
-
-async def session_of(tab: Tab) -> str:
-    return str(await tab.run("(chat) => chat.getSessionId()"))
-
-
-async def stored(own: Windows, tab: Tab) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = (await own.state_of(await session_of(tab)))["messages"]
-    return messages
 
 
 async def test_message_is_shown_before_it_is_sent_and_stands_there_once(own: Windows, tab: Tab) -> None:
@@ -54,7 +37,7 @@ async def test_message_is_shown_before_it_is_sent_and_stands_there_once(own: Win
     messages = await tab.messages()
     assert [one["role"] for one in messages] == ["user", "assistant"]
     assert messages[0]["id"] == shown[0]["id"]
-    assert messages == await stored(own, tab)
+    assert messages == await own.stored(tab)
 
 
 async def test_events_say_what_changed(tab: Tab) -> None:
@@ -98,7 +81,7 @@ async def test_post_whose_answer_was_lost_is_repeated_and_counts_once(own: Windo
     assert len(bodies) == 2
     assert bodies[0] == bodies[1]
     assert answer["message_id"] == bodies[0]["message_id"]
-    assert [one["role"] for one in await stored(own, tab)] == ["user", "assistant"]
+    assert [one["role"] for one in await own.stored(tab)] == ["user", "assistant"]
 
 
 async def test_message_is_kept_while_the_server_is_away_and_over_a_reload(
@@ -107,7 +90,7 @@ async def test_message_is_kept_while_the_server_is_away_and_over_a_reload(
     await tab.follow(reconnectDelay=100)
     await tab.send("first")
     await tab.until(ENDED)
-    session_id = await session_of(tab)
+    session_id = await tab.session_id()
     await server.stop()
     await tab.run("(chat) => void chat.sendMessage('second')")
     await tab.until("chat.outgoing[0]?.phase === 'waiting'")
@@ -117,7 +100,7 @@ async def test_message_is_kept_while_the_server_is_away_and_over_a_reload(
     await tab.follow(session_id, reconnectDelay=100)
     await tab.until("chat.view.messages.length === 4 && !chat.state.run && chat.outgoing.length === 0")
 
-    assert [one["content"] for one in await stored(own, tab) if one["role"] == "user"] == ["first", "second"]
+    assert [one["content"] for one in await own.stored(tab) if one["role"] == "user"] == ["first", "second"]
 
 
 async def test_refused_message_says_why_and_does_not_hold_up_the_next(tab: Tab) -> None:
@@ -177,7 +160,7 @@ async def test_deleted_session_ends_with_the_reason(own: Windows, tab: Tab) -> N
     await tab.until(ENDED)
     await tab.run("(chat) => chat.disconnect()")
     async with own.asking() as client:
-        await client.delete(f"/api/sessions/{await session_of(tab)}")
+        await client.delete(f"/api/sessions/{await tab.session_id()}")
     await tab.run("(chat) => chat.connect()")
     await tab.until("chat.problem")
 
@@ -191,9 +174,9 @@ async def test_deletion_is_heard_while_connected(own: Windows, tab: Tab) -> None
     await tab.follow()
     await tab.send("hello")
     await tab.until(ENDED)
-    await other.follow(await session_of(tab))
+    await other.follow(await tab.session_id())
     async with own.asking() as client:
-        await client.delete(f"/api/sessions/{await session_of(tab)}")
+        await client.delete(f"/api/sessions/{await tab.session_id()}")
     for one in (tab, other):
         await one.until("chat.problem?.code === 'session_deleted'")
 
@@ -230,13 +213,13 @@ async def test_another_session_leaves_nothing_of_the_first(tab: Tab) -> None:
     await tab.follow()
     await tab.send(slowly(400))
     await tab.until("chat.view.messages.at(-1)?.content?.includes('w3 ')")
-    first = await session_of(tab)
+    first = await tab.session_id()
     await tab.run("(chat) => chat.setSessionId('')")
     shown = await tab.messages()
     await tab.send("second")
     await tab.until(ENDED)
     assert shown == []
-    assert await session_of(tab) != first
+    assert await tab.session_id() != first
     assert (await tab.messages())[0]["content"] == "second"
 
     await tab.run("(chat, id) => chat.setSessionId(id)", first)
@@ -253,7 +236,7 @@ async def test_interrupt_says_at_once_that_it_stops(own: Windows, tab: Tab) -> N
     await tab.until("chat.run.status === 'stopped'")
 
     assert status == "stopping"
-    assert await tab.messages() == await stored(own, tab)
+    assert await tab.messages() == await own.stored(tab)
 
 
 async def test_queue_is_shown_and_can_be_left(tab: Tab) -> None:
@@ -282,7 +265,7 @@ async def test_system_messages_and_wallet_reports_are_in_the_session(own: Window
     assert messages[0]["content"] == "be brief"
     assert messages[1]["content"] == '{"type":"network_switch_request","network":{"chainId":"0x1"}}'
     assert messages[2]["content"] == '{"type":"transaction_result","result":{"hash":"0xabc"}}'
-    assert messages == await stored(own, tab)
+    assert messages == await own.stored(tab)
 
 
 async def test_tool_result_for_no_question_is_an_error_that_is_told(tab: Tab) -> None:

@@ -10,17 +10,9 @@ import pytest
 from playwright.async_api import Browser, Route
 
 from tests.browser.serving import ServerProcess, serve
-from tests.browser.tabs import Tab, Windows, slowly, windows
-
-ENDED = "chat.view.messages.length && !chat.state.run"
+from tests.browser.tabs import ENDED, Tab, Windows, slowly, windows
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def own(browser: Browser, server: ServerProcess) -> AsyncIterator[Windows]:
-    async with windows(browser, server) as own:
-        yield own
 
 
 @pytest.fixture
@@ -28,15 +20,6 @@ async def tab(own: Windows) -> AsyncIterator[Tab]:
     tab = await own.open()
     yield tab
     assert tab.complaints == []
-
-
-async def session_of(tab: Tab) -> str:
-    return str(await tab.run("(chat) => chat.getSessionId()"))
-
-
-async def stored(own: Windows, tab: Tab) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = (await own.state_of(await session_of(tab)))["messages"]
-    return messages
 
 
 async def test_lost_answer_to_a_message_that_is_shown_is_no_failure(own: Windows, tab: Tab) -> None:
@@ -59,7 +42,7 @@ async def test_lost_answer_to_a_message_that_is_shown_is_no_failure(own: Windows
 
     assert [body["message_id"] for body in bodies] == [answer["message_id"]] * 2
     assert await tab.run("() => errors") == []
-    assert [one["content"] for one in await stored(own, tab) if one["role"] == "user"] == ["first", "second"]
+    assert [one["content"] for one in await own.stored(tab) if one["role"] == "user"] == ["first", "second"]
 
 
 async def test_cancelled_message_is_not_sent_again(own: Windows, tab: Tab) -> None:
@@ -86,7 +69,7 @@ async def test_cancelled_message_is_not_sent_again(own: Windows, tab: Tab) -> No
 
     assert refused == "unreachable"
     assert [one for one in posted if one != "later"] == ["never", "hello"]
-    assert [one["content"] for one in await stored(own, tab) if one["role"] == "user"] == ["hello"]
+    assert [one["content"] for one in await own.stored(tab) if one["role"] == "user"] == ["hello"]
 
 
 async def test_stop_before_the_run_is_known_stops_the_message(tab: Tab, own: Windows) -> None:
@@ -104,7 +87,7 @@ async def test_stop_before_the_run_is_known_stops_the_message(tab: Tab, own: Win
     await tab.until("chat.view.messages.filter(({ role }) => role === 'user').length === 2 && !chat.state.run")
 
     assert (await tab.run("(chat) => chat.run"))["status"] == "stopped"
-    assert await tab.messages() == await stored(own, tab)
+    assert await tab.messages() == await own.stored(tab)
 
 
 async def test_refused_identity_is_told_and_a_second_try_works(own: Windows, tab: Tab) -> None:
@@ -112,7 +95,7 @@ async def test_refused_identity_is_told_and_a_second_try_works(own: Windows, tab
     await tab.follow()
     await tab.send("hello")
     await tab.until(ENDED)
-    session_id = await session_of(tab)
+    session_id = await tab.session_id()
     problem = '{"status": 401, "code": "unauthenticated", "detail": "Log in.", "retryable": false}'
 
     async def refuse(route: Route) -> None:
@@ -174,11 +157,11 @@ async def test_session_that_is_left_while_it_connects_shows_nothing_of_it(own: W
     await tab.follow()
     await tab.send("first")
     await tab.until(ENDED)
-    first = await session_of(tab)
+    first = await tab.session_id()
     await tab.run("(chat) => chat.setSessionId('')")
     await tab.send("second")
     await tab.until(ENDED)
-    second = await session_of(tab)
+    second = await tab.session_id()
 
     async def slow(route: Route) -> None:
         if first in route.request.url:
@@ -201,7 +184,7 @@ async def test_session_that_is_left_while_it_connects_shows_nothing_of_it(own: W
     await tab.until("chat.connection.phase === 'live'")
 
     assert shown == ["second"]
-    assert await session_of(tab) == second
+    assert await tab.session_id() == second
 
 
 async def test_without_storage_everything_works_but_the_reload(browser: Browser, server: ServerProcess) -> None:
@@ -219,11 +202,11 @@ async def test_without_storage_everything_works_but_the_reload(browser: Browser,
         await first.follow()
         await first.send("hello")
         await first.until(ENDED)
-        await second.follow(await session_of(first))
+        await second.follow(await first.session_id())
         await second.send(slowly(5))
         for tab in (first, second):
             await tab.until("chat.messages.length === 4 && !chat.state.run && chat.connection.phase === 'live'")
-            assert await tab.messages() == await stored(own, first)
+            assert await tab.messages() == await own.stored(first)
             assert tab.complaints == []
 
 
@@ -246,12 +229,12 @@ async def test_question_is_in_the_state_of_all_tabs_until_it_is_answered(browser
         await tab.follow()
         await tab.send("pay")
         await tab.until("chat.state.pending?.length === 1 && !chat.state.run")
-        await other.follow(await session_of(tab))
+        await other.follow(await tab.session_id())
         question = (await other.run("(chat) => chat.state.pending"))[0]
         await other.run("(chat) => chat.sendTransactionResult({ hash: '0xabc' })")
         for one in (tab, other):
             await one.until("chat.messages.length === 4 && !chat.state.run && !chat.state.pending?.length")
-            assert await one.messages() == await stored(own, tab)
+            assert await one.messages() == await own.stored(tab)
             assert one.complaints == []
         await tab.send("again")
         await tab.until("chat.state.pending?.length === 1 && !chat.state.run")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.browser.pages import WAIT_MS, Tab, opened
 from tests.browser.serving import SCRIPTED, ServerProcess, serve
@@ -109,6 +109,22 @@ async def test_first_visit_has_hints_and_the_second_has_none(tab: Tab) -> None:
 
     await expect(tab.page.locator("#welcome")).to_be_visible()
     await expect(tab.page.locator("#hints")).to_be_hidden()
+
+
+async def test_hints_of_the_first_visit_stay_when_the_agents_come_late(tab: Tab) -> None:
+    agents = anyio.Event()
+
+    async def hold(route: Route) -> None:
+        await agents.wait()
+        await route.continue_()
+
+    await tab.page.route("**/api/agents", hold)
+    await tab.page.reload()
+    await expect(tab.page.locator("#hints")).to_be_visible()
+    agents.set()
+
+    await expect(tab.page.locator("#agent option")).not_to_have_count(0)
+    await expect(tab.page.locator("#hints")).to_be_visible()
 
 
 async def test_expired_chat_says_so_and_goes_on_in_a_new_one(browser: Browser, tmp_path: Path) -> None:

@@ -27,18 +27,12 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
         yield server
 
 
-@pytest.fixture
-async def own(browser: Browser, server: ServerProcess) -> AsyncIterator[Windows]:
-    async with windows(browser, server) as own:
-        yield own
-
-
 async def session(own: Windows, tab: Tab) -> str:
     """Begin a session in a tab; return its id."""
     await tab.follow()
     await tab.send("hello")
     await ended(tab)
-    return str(await tab.run("(chat) => chat.getSessionId()"))
+    return await tab.session_id()
 
 
 async def ended(*tabs: Tab, messages: int = 0) -> None:
@@ -93,7 +87,7 @@ async def test_twelve_tabs_of_twelve_sessions_leave_room_for_requests(own: Windo
     for tab in tabs:
         assert (await tab.last_text()).split() == words(60)
         await tab.page.wait_for_function(f"Object.keys(list.all).length === {TABS}")
-        await agree(own, await tab.run("(chat) => chat.getSessionId()"), tab)
+        await agree(own, await tab.session_id(), tab)
 
 
 async def test_hidden_tab_gives_its_connection_up_and_comes_back_by_cursor(own: Windows) -> None:
@@ -286,7 +280,7 @@ async def test_tabs_tell_each_other_what_is_new_and_not_the_whole_session(own: W
     await leader.follow(maxMessageLength=90_000)
     await leader.send("x" * 90_000)
     await ended(leader)
-    session_id = await leader.run("(chat) => chat.getSessionId()")
+    session_id = await leader.session_id()
     await other.follow(session_id)
     await other.run(
         """(chat, id) => {
