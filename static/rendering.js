@@ -7,6 +7,8 @@ import { h } from "./dom.js";
 
 /** @typedef {import("./blocks.js").How} How */
 
+const AGAIN_MS = 3000;
+
 /** @type {typeof import("./blocks.js") | undefined} */
 let blocks;
 /** What is to be drawn when they are. @type {Map<Element, { text: string, how: How }>} */
@@ -35,8 +37,14 @@ async function load() {
   try {
     blocks = await import("./blocks.js");
   } catch {
-    // It is tried again when that may help.
-    window.addEventListener("online", () => (loading = load()), { once: true });
+    // It is tried again: a server that was just restarting tells nobody when it is back, as a network does.
+    const again = () => {
+      clearTimeout(timer);
+      window.removeEventListener("online", again);
+      loading = load();
+    };
+    const timer = setTimeout(again, AGAIN_MS);
+    window.addEventListener("online", again);
     return;
   }
   for (const [parent, { text, how }] of waiting) blocks.renderMarkdown(parent, text, how);

@@ -178,6 +178,23 @@ async def test_page_does_not_wait_for_the_parser(browser: Browser, server: Serve
     await context.close()
 
 
+async def test_parser_that_a_restart_kept_away_is_asked_for_again(browser: Browser, server: ServerProcess) -> None:
+    context = await browser.new_context(extra_http_headers={"X-Forwarded-User": "restarted"})
+    page = await context.new_page()
+    parser = "**/static/vendor/marked/marked.js"
+    async with page.expect_event("requestfailed", lambda request: request.url.endswith("/marked.js")):
+        await page.route(parser, lambda route: route.abort())
+        await page.goto(server.url)
+    await page.get_by_test_id("composer").fill(json.dumps({"steps": [{"text": "**Found** it"}]}))
+    await page.get_by_test_id("composer").press("Enter")
+    answer = page.locator(".assistant[data-status=finished] > .body")
+    await expect(answer).to_have_text("**Found** it", timeout=WAIT_MS)
+    await page.unroute(parser)
+
+    await expect(answer.locator("strong")).to_have_text("Found", timeout=WAIT_MS)
+    await context.close()
+
+
 async def test_answer_can_be_read_where_the_parser_does_not_come(browser: Browser, server: ServerProcess) -> None:
     context = await browser.new_context(extra_http_headers={"X-Forwarded-User": "without"})
     page = await context.new_page()
